@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// Reverse-mode differentiation. A tape records variables while the ops encode; backward encodes the reverse pass
+// into the same encoder.
+//
+//   Tape tape(encoder);
+//   Variable w = tape.variable(weight);
+//   Variable loss = cross_entropy(matmul(tape.constant(x), w), targets);
+//   tape.backward(loss);
+//   adamw(encoder, tape.gradient(w), state, weight, m, v);
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "silica/encoder.h"
+#include "silica/ops.h"
+
+namespace silica {
+
+struct TapeRecord;  // what a Tape and its variables share
+
+// A handle to a value on a tape. Using one after its tape was reset or destroyed, or together with another tape's,
+// is an error (invalid_argument).
+class Variable {
+ public:
+  Variable() = default;
+  const Tensor& value() const;  // an encoder's temporary, but for variables and constants
+
+ private:
+  friend struct TapeRecord;
+  std::shared_ptr<TapeRecord> tape_;
+  std::size_t generation_ = 0;
+  std::size_t index_ = 0;
+};
+
+class Tape {
+ public:
+  explicit Tape(CommandEncoder& encoder);  // the encoder must outlive the tape
+  ~Tape();
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
+
+  Variable variable(const Tensor& value);  // a leaf whose gradient is wanted
+  Variable constant(const Tensor& value);  // an input without one
+
+  // Encodes the gradients of `y` with respect to every variable, once per tape. Without a seed y must have one
+  // element, and its gradient is 1; a seed has y's dtype and element count.
+  void backward(const Variable& y);
+  void backward(const Variable& y, const Tensor& seed);
+
+  // After backward: dy/dx, shaped like x. For a leaf an ordinary tensor (all zero if y does not depend on it),
+  // for others an encoder's temporary. Errors: invalid_argument (before backward; a constant; a value that y
+  // does not depend on).
+  Tensor gradient(const Variable& x) const;
+
+  void reset();  // forgets everything; earlier handles become invalid
+
+ private:
+  std::shared_ptr<TapeRecord> record_;
+};
+
+// The ops on variables: values as in ops.h, results in temporaries of the tape's encoder.
+Variable silu(const Variable& x);
+Variable sigmoid(const Variable& x);
+Variable scale(const Variable& x, float factor);
+Variable add(const Variable& a, const Variable& b);
+Variable sub(const Variable& a, const Variable& b);
+Variable mul(const Variable& a, const Variable& b);
+Variable swiglu(const Variable& gate, const Variable& up);
+Variable copy(const Variable& x);
+Variable cast(const Variable& x, DType dtype);
+Variable reshape(const Variable& x, const Shape& shape);
+Variable matmul(const Variable& a, const Variable& b, const MatmulOptions& options = {});
+Variable rms_norm(const Variable& x, const Variable& weight, const NormOptions& options = {});
+Variable embedding(const Variable& table, const Tensor& ids);
+Variable cross_entropy(const Variable& logits, const Tensor& targets);
+
+}  // namespace silica

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+// The vocabulary of formulas.h in CUDA C++, for NVRTC without any header. Compile with --fmad=false --ftz=false
+// --prec-div=true --prec-sqrt=true, so that + - * round once and keep subnormals.
+#define REAL float
+#define UINT unsigned int
+#define FORMULA(type) static __device__ __forceinline__ type
+#define select_(condition, a, b) ((condition) ? (a) : (b))
+
+FORMULA(UINT) bits_(float x) { return __float_as_uint(x); }
+FORMULA(float) from_bits_(UINT u) { return __uint_as_float(u); }
+FORMULA(float) abs_(float x) { return from_bits_(bits_(x) & 0x7fffffffu); }
+FORMULA(float) fma_(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+FORMULA(float) sqrt_(float x) { return __fsqrt_rn(x); }
+FORMULA(float) div_(float a, float b) { return __fdiv_rn(a, b); }
+FORMULA(float) reciprocal_(float x) { return __frcp_rn(x); }

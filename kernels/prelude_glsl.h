@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// The vocabulary of formulas.h in GLSL 4.6 for Vulkan. `precise` puts NoContraction on the arithmetic.
+// SILICA_FLOAT_CONTROLS  asks for kept subnormals, inf, NaN and round to nearest even (needs SPV_KHR_float_controls).
+// SILICA_EMULATE_FMA     for a device whose fma() rounds twice; needs shaderFloat64 (kernels then enable it).
+// SILICA_EMULATE_DIV     for a device whose division is not correctly rounded (Vulkan allows 2.5 ulp).
+#ifdef SILICA_FLOAT_CONTROLS
+#extension GL_EXT_spirv_intrinsics : require
+spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4464], 4459, 32);  // DenormPreserve
+spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4466], 4461, 32);  // InfNanPreserve
+spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4467], 4462, 32);  // RoundingModeRTE
+#endif
+
+#define REAL float
+#define UINT uint
+#define FORMULA(type) precise type
+#define select_(condition, a, b) ((condition) ? (a) : (b))
+
+FORMULA(uint) bits_(float x) { return floatBitsToUint(x); }
+FORMULA(float) from_bits_(uint u) { return uintBitsToFloat(u); }
+FORMULA(float) abs_(float x) { return from_bits_(bits_(x) & 0x7fffffffu); }
+FORMULA(float) sqrt_(float x) { return sqrt(x); }
+
+#ifdef SILICA_EMULATE_FMA
+// As fma_emulated_ of prelude_cpp.h: the sum of the exact product is rounded to odd, then to float.
+FORMULA(float) fma_(float a, float b, float c) {
+  precise double product = double(a) * double(b);
+  precise double addend = double(c);
+  precise double sum = product + addend;
+  precise double part = sum - product;
+  precise double error = (product - (sum - part)) + (addend - part);
+  uvec2 bits = unpackDouble2x32(sum);
+  uint inexact = uint(error < 0.0lf || error > 0.0lf);
+  uint beyond = ((bits.y ^ unpackDouble2x32(error).y) >> 31) & inexact;
+  uint borrow = uint(bits.x < beyond);
+  precise double odd = packDouble2x32(uvec2((bits.x - beyond) | inexact, bits.y - borrow));
+  return float(odd);
+}
+#else
+FORMULA(float) fma_(float a, float b, float c) { return fma(a, b, c); }
+#endif
+
+FORMULA(float) div_(float a, float b) { return a / b; }
+FORMULA(float) reciprocal_(float x) { return 1.0f / x; }

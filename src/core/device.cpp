@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#include "silica/device.h"
+
+#include <charconv>
+
+#include "core/device_state.h"
+#include "core/format.h"
+#include "core/program.h"
+#include "silica/encoder.h"
+
+namespace silica {
+
+namespace {
+
+std::string known_names() {
+  std::string names;
+  for (const BackendEntry& entry : backends()) {
+    for (const DeviceInfo& info : entry.list()) names = message(names, names.empty() ? "" : ", ", info.name);
+  }
+  return names;
+}
+
+// "cuda:1" -> the row "cuda" and 1.
+std::pair<const BackendEntry*, unsigned> parse_name(std::string_view name) {
+  const std::string_view kind = name.substr(0, name.find(':'));
+  for (const BackendEntry& entry : backends()) {
+    if (entry.name != kind) continue;
+    if (kind.size() == name.size()) return {&entry, 0};
+    unsigned ordinal = 0;
+    const char* end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(name.data() + kind.size() + 1, end, ordinal);
+    if (error == std::errc() && stop == end) return {&entry, ordinal};
+  }
+  refuse("device: no device is called '", name, "'; there is ", known_names());
+}
+
+}  // namespace
+
+void MemoryCounter::add(std::size_t count) {
+  const std::size_t now = bytes.fetch_add(count, std::memory_order_relaxed) + count;
+  std::size_t most = peak.load(std::memory_order_relaxed);
+  while (most < now && !peak.compare_exchange_weak(most, now, std::memory_order_relaxed)) {
+  }
+}
+
+Device Device::open(std::string_view name, const DeviceOptions& options) {
+  if (!name.empty()) {
+    const auto [entry, ordinal] = parse_name(name);
+    return Device(std::make_shared<State>(entry->open(ordinal, options)));
+  }
+  for (const BackendEntry& entry : backends()) {
+    for (const DeviceInfo& info : entry.list()) {
+      if (info.usable && info.exact) return open(info.name, options);
+    }
+  }
+  fail(ErrorCode::unsupported, "device: none of ", known_names(), " is usable here");
+}
+
+const DeviceInfo& Device::info() const { return state_->backend->info(); }
+
+MemoryUse Device::memory() const { return {state_->memory.bytes.load(), state_->memory.peak.load()}; }
+
+KernelRegistry& Device::kernels() const { return state_->registry; }
+
+Fence Device::submit(const CommandList& list) const {
+  if (!(list.program()->device == *this)) {
+    refuse("submit: the list was encoded for another device than this '", name(), "'");
+  }
+  return state_->backend->submit(list.program());
+}
+
+std::vector<DeviceInfo> list_devices() {
+  std::vector<DeviceInfo> all;
+  for (const BackendEntry& entry : backends()) {
+    for (DeviceInfo& info : entry.list()) all.push_back(std::move(info));
+  }
+  return all;
+}
+
+}  // namespace silica
