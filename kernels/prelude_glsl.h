@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The vocabulary of formulas.h in GLSL 4.6 for Vulkan. `precise` puts NoContraction on the arithmetic.
-// SILICA_FLOAT_CONTROLS  asks for kept subnormals, inf, NaN and round to nearest even (needs SPV_KHR_float_controls).
-// SILICA_EMULATE_FMA     for a device whose fma() rounds twice; needs shaderFloat64 (kernels then enable it).
-// SILICA_EMULATE_DIV     for a device whose division is not correctly rounded (Vulkan allows 2.5 ulp).
+// SILICA_FLOAT_CONTROLS      asks for kept subnormals, inf, NaN and round to nearest even (needs SPV_KHR_float_controls).
+// SILICA_EMULATE_FMA         for a device whose fma() rounds twice; needs shaderFloat64 (kernels then enable it).
+// SILICA_EMULATE_RECIPROCAL  for a device whose division is not correctly rounded (Vulkan allows 2.5 ulp).
 #ifdef SILICA_FLOAT_CONTROLS
 #extension GL_EXT_spirv_intrinsics : require
 spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4464], 4459, 32);  // DenormPreserve
@@ -18,6 +18,7 @@ spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [44
 FORMULA(uint) bits_(float x) { return floatBitsToUint(x); }
 FORMULA(float) from_bits_(uint u) { return uintBitsToFloat(u); }
 FORMULA(float) abs_(float x) { return from_bits_(bits_(x) & 0x7fffffffu); }
+// sqrt and division are only as good as the device's: see device.exact().
 FORMULA(float) sqrt_(float x) { return sqrt(x); }
 
 #ifdef SILICA_EMULATE_FMA
@@ -39,5 +40,17 @@ FORMULA(float) fma_(float a, float b, float c) {
 FORMULA(float) fma_(float a, float b, float c) { return fma(a, b, c); }
 #endif
 
-FORMULA(float) div_(float a, float b) { return a / b; }
+#ifdef SILICA_EMULATE_RECIPROCAL
+// Two Newton steps; the second rounds correctly (Markstein, "Computation of elementary functions on the IBM RISC
+// System/6000 processor", 1990) but for a mantissa of ones, whose reciprocal is the upper neighbour of a power of two.
+FORMULA(float) reciprocal_(float x) {
+  precise float y = 1.0f / x;
+  y = fma_(fma_(-x, y, 1.0f), y, y);
+  y = fma_(fma_(-x, y, 1.0f), y, y);
+  return uintBitsToFloat(floatBitsToUint(y) | uint((floatBitsToUint(x) & 0x007fffffu) == 0x007fffffu));
+}
+#else
 FORMULA(float) reciprocal_(float x) { return 1.0f / x; }
+#endif
+
+FORMULA(float) div_(float a, float b) { return a / b; }
