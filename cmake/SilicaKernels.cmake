@@ -9,6 +9,10 @@ function(silica_add_cpu_kernels target)
   set(flags_baseline "")
   set(flags_avx2 -mavx2 -mfma)
   set(flags_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma -mprefer-vector-width=512)
+  set(level $<$<NOT:$<CONFIG:Debug>>:-O3>)
+  if(SILICA_SANITIZE)
+    set(level -O1)  # at -O3 the instrumented matmul takes minutes to compile
+  endif()
   foreach(isa IN LISTS isas)
     set(kernels silica_kernels_${isa})
     add_library(${kernels} OBJECT
@@ -17,7 +21,7 @@ function(silica_add_cpu_kernels target)
     silica_target(${kernels})
     target_compile_features(${kernels} PRIVATE cxx_std_20)
     target_compile_definitions(${kernels} PRIVATE SILICA_ISA=${isa})
-    target_compile_options(${kernels} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O3> -fno-math-errno -fno-trapping-math
+    target_compile_options(${kernels} PRIVATE ${level} -fno-math-errno -fno-trapping-math
                                               ${flags_${isa}})
     target_include_directories(${kernels} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
     set_target_properties(${kernels} PROPERTIES POSITION_INDEPENDENT_CODE ON)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
+// The argument block of the matmul kernels, the same bytes on every backend.
 #pragma once
 
 #include <cstdint>
 
 namespace silica::kernels {
 
+// c(m, n) = op(a)(m, k) * op(b)(k, n), all row-major and contiguous. Transposed, a is stored as (k, m), b as (n, k).
 struct MatmulArguments {
   const float* a;
   const float* b;

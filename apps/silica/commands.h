@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// The subcommands. Each returns the exit status, or throws silica::Error.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "words.h"
+
+namespace silica::app {
+
+struct DeviceChoice {
+  std::string name;  // empty is the best
+  unsigned threads = 0;
+};
+Device open_device(const DeviceChoice& choice);
+
+struct TrainOptions {
+  // What is not given comes from the checkpoint that is resumed, or else from the defaults in Settings.
+  std::optional<std::string> data;
+  std::optional<std::uint64_t> steps, batch, seed;
+  std::optional<std::size_t> width, hidden, blocks;
+  std::optional<float> learning_rate, weight_decay;
+
+  std::string out = "words.safetensors";
+  std::string plot;
+  DeviceChoice device;
+  std::uint64_t checkpoint_every = 1000;  // 0 is only at the end
+  bool resume = false;
+  bool no_progress = false;
+};
+int train(const TrainOptions& options);
+
+struct GenerateOptions {
+  std::string model = "words.safetensors";
+  std::optional<std::string> data;
+  std::uint64_t count = 20;
+  SamplingOptions sampling;
+  DeviceChoice device;
+};
+int generate(const GenerateOptions& options);
+
+int devices();
+
+inline constexpr const char* default_data = "/usr/share/dict/american-english";
+
+}  // namespace silica::app
