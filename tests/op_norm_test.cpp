@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+// rms_norm against the order that is part of the API, bit for bit, and against f64.
+#include "support.h"
+
+namespace silica::test {
+namespace {
+
+class RmsNorm : public DeviceTest {};
+
+// Element i into lane i mod 256, ascending; lanes folded in halves.
+float sum_of_squares(const float* x, std::size_t n) {
+  float lanes[256] = {};
+  for (std::size_t i = 0; i < n; ++i) lanes[i % 256] = std::fma(x[i], x[i], lanes[i % 256]);
+  for (std::size_t half = 128; half > 0; half /= 2) {
+    for (std::size_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+  }
+  return lanes[0];
+}
+
+float naive_scale(const float* x, std::size_t cols, float epsilon) {
+  return 1.0f / std::sqrt(sum_of_squares(x, cols) / static_cast<float>(cols) + epsilon);
+}
+
+struct Problem {
+  std::size_t rows, cols;
+  float epsilon = 1e-5f;
+  std::vector<float> x, weight, dy;
+
+  Problem(Random& random, std::size_t r, std::size_t c)
+      : rows(r), cols(c), x(random.floats(r * c)), weight(random.floats(c)), dy(random.floats(r * c)) {}
+};
+
+TEST_P(RmsNorm, ForwardIsTheWrittenOrderBitForBit) {
+  Random random(1);
+  for (const std::size_t cols : {1u, 2u, 3u, 17u, 127u, 255u, 256u, 257u, 511u, 600u, 1024u, 4099u}) {
+    Problem p(random, random.between(1, 9), cols);
+    p.epsilon = cols % 2 == 0 ? 1e-5f : 1e-6f;
+    const Guarded y(device(), DType::f32, {p.rows, cols});
+    run(device(), [&](CommandEncoder& e) {
+      rms_norm(e, make(device(), DType::f32, {p.rows, cols}, p.x), make(device(), p.weight), y.tensor,
+               {.epsilon = p.epsilon});
+    });
+    std::vector<float> want(p.x.size());
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      const float scale = naive_scale(&p.x[i / cols * cols], cols, p.epsilon);
+      want[i] = p.x[i] * scale * p.weight[i % cols];
+    }
+    EXPECT_TRUE(same_bits(get(y.tensor), want)) << cols;
+    EXPECT_TRUE(y.intact());
+  }
+}
+
+// Of f64, with the magnitudes of the terms that were added.
+struct Gradients {
+  std::vector<double> dx, dx_magnitude, dweight, dweight_magnitude;
+};
+
+Gradients exact_gradients(const Problem& p) {
+  Gradients g{std::vector<double>(p.x.size()), std::vector<double>(p.x.size()), std::vector<double>(p.cols),
+              std::vector<double>(p.cols)};
+  for (std::size_t r = 0; r < p.rows; ++r) {
+    const float* x = &p.x[r * p.cols];
+    const float* dy = &p.dy[r * p.cols];
+    double squares = 0.0, dot = 0.0, dot_magnitude = 0.0;
+    const double n = static_cast<double>(p.cols);
+    for (std::size_t j = 0; j < p.cols; ++j) {
+      squares += double{x[j]} * double{x[j]};
+      dot += double{dy[j]} * double{p.weight[j]} * double{x[j]};
+      dot_magnitude += std::abs(double{dy[j]} * double{p.weight[j]} * double{x[j]});
+    }
+    const double scale = 1.0 / std::sqrt(squares / n + double{p.epsilon});
+    for (std::size_t j = 0; j < p.cols; ++j) {
+      const double direct = double{dy[j]} * double{p.weight[j]} * scale;
+      const double cube = scale * scale * scale / n * double{x[j]};
+      g.dx[r * p.cols + j] = direct - cube * dot;
+      g.dx_magnitude[r * p.cols + j] = std::abs(direct) + std::abs(cube) * dot_magnitude;
+      g.dweight[j] += double{dy[j]} * double{x[j]} * scale;
+      g.dweight_magnitude[j] += std::abs(double{dy[j]} * double{x[j]} * scale);
+    }
+  }
+  return g;
+}
+
+TEST_P(RmsNorm, BackwardAgreesWithF64) {
+  Random random(2);
+  for (int round = 0; round < 12; ++round) {
+    const Problem p(random, random.between(1, 700), random.between(1, 150));
+    const Guarded dx(device(), DType::f32, {p.rows, p.cols}), dweight(device(), DType::f32, {p.cols});
+    run(device(), [&](CommandEncoder& e) {
+      rms_norm_backward(e, make(device(), DType::f32, {p.rows, p.cols}, p.x), make(device(), p.weight),
+                        make(device(), DType::f32, {p.rows, p.cols}, p.dy), dx.tensor, dweight.tensor);
+    });
+    const Gradients want = exact_gradients(p);
+    const std::vector<float> got_dx = get(dx.tensor), got_dweight = get(dweight.tensor);
+    for (std::size_t i = 0; i < got_dx.size(); ++i) {
+      ASSERT_TRUE(near(got_dx[i], want.dx[i], want.dx_magnitude[i], 20 * 0x1p-24)) << i;
+    }
+    for (std::size_t j = 0; j < p.cols; ++j) {
+      ASSERT_TRUE(near(got_dweight[j], want.dweight[j], want.dweight_magnitude[j], 270 * 0x1p-24)) << j;
+    }
+    EXPECT_TRUE(dx.intact() && dweight.intact());
+  }
+}
+
+// dweight is a sum over rows, which has a matmul's order: blocks of 256 rows, in each a chain of fma.
+TEST_P(RmsNorm, BackwardOfTheWeightIsTheWrittenOrderBitForBit) {
+  Random random(3);
+  for (const std::size_t rows : {1u, 2u, 255u, 256u, 257u, 700u}) {
+    const Problem p(random, rows, 77);
+    const Tensor dweight(device(), DType::f32, {p.cols});
+    run(device(), [&](CommandEncoder& e) {
+      rms_norm_backward(e, make(device(), DType::f32, {rows, p.cols}, p.x), make(device(), p.weight),
+                        make(device(), DType::f32, {rows, p.cols}, p.dy), Tensor(), dweight);
+    });
+    std::vector<float> want(p.cols);
+    for (std::size_t j = 0; j < p.cols; ++j) {
+      for (std::size_t block = 0; block < rows; block += 256) {
+        float sum = 0.0f;
+        for (std::size_t r = block; r < std::min<std::size_t>(rows, block + 256); ++r) {
+          const float scale = naive_scale(&p.x[r * p.cols], p.cols, p.epsilon);
+          sum = std::fma(p.dy[r * p.cols + j], p.x[r * p.cols + j] * scale, sum);
+        }
+        want[j] += sum;
+      }
+    }
+    EXPECT_TRUE(same_bits(get(dweight), want)) << rows;
+  }
+}
+
+TEST_P(RmsNorm, InPlaceGivesTheSameBits) {
+  Random random(4);
+  const Problem p(random, 40, 333);
+  const auto tensor = [&](const std::vector<float>& values) {
+    return make(device(), DType::f32, {p.rows, p.cols}, values);
+  };
+  const Tensor weight = make(device(), p.weight), y = tensor(p.x), in_place = tensor(p.x);
+  run(device(), [&](CommandEncoder& e) {
+    rms_norm(e, tensor(p.x), weight, y);
+    rms_norm(e, in_place, weight, in_place);
+  });
+  EXPECT_TRUE(same_bits(get(in_place), get(y)));
+
+  const Tensor dx = tensor(p.x), dweight(device(), DType::f32, {p.cols}), x2 = tensor(p.x),
+               dy2 = tensor(p.dy), dweight2(device(), DType::f32, {p.cols}), x3 = tensor(p.x),
+               dweight3(device(), DType::f32, {p.cols});
+  run(device(), [&](CommandEncoder& e) {
+    rms_norm_backward(e, tensor(p.x), weight, tensor(p.dy), dx, dweight);
+    rms_norm_backward(e, x2, weight, dy2, dy2, dweight2);          // dx is dy
+    rms_norm_backward(e, x3, weight, tensor(p.dy), x3, dweight3);  // dx is x
+  });
+  EXPECT_TRUE(same_bits(get(dy2), get(dx)));
+  EXPECT_TRUE(same_bits(get(x3), get(dx)));
+  EXPECT_TRUE(same_bits(get(dweight2), get(dweight)));
+  EXPECT_TRUE(same_bits(get(dweight3), get(dweight)));
+}
+
+TEST_P(RmsNorm, ARowOfZerosGivesZeros) {
+  const Tensor x(device(), DType::f32, {2, 5}), weight = make(device(), std::vector<float>(5, 1.0f));
+  const Tensor y(device(), DType::f32, {2, 5}), dx(device(), DType::f32, {2, 5});
+  run(device(), [&](CommandEncoder& e) {
+    rms_norm(e, x, weight, y);
+    rms_norm_backward(e, x, weight, x, dx, Tensor());
+  });
+  EXPECT_EQ(get(y), std::vector<float>(10));
+  EXPECT_EQ(get(dx), std::vector<float>(10));
+}
+
+TEST_P(RmsNorm, RowsDoNotDependOnTheBatch) {
+  Random random(5);
+  const Problem p(random, 33, 500);
+  const Tensor x = make(device(), DType::f32, {p.rows, p.cols}, p.x), weight = make(device(), p.weight);
+  const Tensor y(device(), DType::f32, {p.rows, p.cols}), one(device(), DType::f32, {1, p.cols});
+  run(device(), [&](CommandEncoder& e) {
+    rms_norm(e, x, weight, y);
+    rms_norm(e, x.rows(17, 1), weight, one);
+  });
+  EXPECT_TRUE(same_bits(get(y.rows(17, 1)), get(one)));
+}
+
+TEST_P(RmsNorm, Refusals) {
+  const auto t = [&](const Shape& shape, DType dtype = DType::f32) { return Tensor(device(), dtype, shape); };
+  const Tensor x = t({3, 4}), weight = t({4}), y = t({3, 4});
+  CommandEncoder e(device());
+  EXPECT_TRUE(refuses_op(e, {"rms_norm", "weight has 3", "expected 4", "column"},
+                         [&] { rms_norm(e, x, t({3}), y); }));
+  EXPECT_TRUE(refuses_op(e, {"rms_norm", "y has 8", "x has 12"}, [&] { rms_norm(e, x, weight, t({2, 4})); }));
+  EXPECT_TRUE(
+      refuses_op(e, {"rms_norm", "x is f16", "f32"}, [&] { rms_norm(e, t({3, 4}, DType::f16), weight, y); }));
+  EXPECT_TRUE(refuses_op(e, {"rms_norm", "empty"}, [&] { rms_norm(e, t({0, 4}), weight, y); }));
+  EXPECT_TRUE(refuses_op(e, {"rms_norm_backward", "dweight has 5", "4"},
+                         [&] { rms_norm_backward(e, x, weight, t({3, 4}), t({3, 4}), t({5})); }));
+  EXPECT_TRUE(refuses_op(e, {"rms_norm_backward", "dx has 4", "12"},
+                         [&] { rms_norm_backward(e, x, weight, t({3, 4}), t({4}), t({4})); }));
+  EXPECT_TRUE(refuses_op(e, {"rms_norm_backward", "overlaps"}, [&] {
+    rms_norm_backward(e, x.rows(0, 2), weight, t({2, 4}), x.rows(1, 2), t({4}));
+  }));
+}
+
+SILICA_ON_EVERY_DEVICE(RmsNorm);
+
+}  // namespace
+}  // namespace silica::test
