@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The vocabulary of formulas.h in GLSL 4.6 for Vulkan. `precise` puts NoContraction on the arithmetic.
-// SILICA_FLOAT_CONTROLS  asks for kept subnormals, inf, NaN and round to nearest even (needs SPV_KHR_float_controls).
-// SILICA_EMULATE_FMA     for a device whose fma() rounds twice; needs shaderFloat64 (kernels then enable it).
-// SILICA_EMULATE_DIV     for a device whose division is not correctly rounded (Vulkan allows 2.5 ulp).
-#ifdef SILICA_FLOAT_CONTROLS
-#extension GL_EXT_spirv_intrinsics : require
-spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4464], 4459, 32);  // DenormPreserve
-spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4466], 4461, 32);  // InfNanPreserve
-spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4467], 4462, 32);  // RoundingModeRTE
-#endif
+// SILICA_EMULATE_FMA: for a device whose fma() rounds twice; needs shaderFloat64. What else a device may lack is switched
+// on when a pipeline is built: the specialisation constants 100 and 101. Float controls are added then too.
+layout(constant_id = 100) const bool emulate_div_ = false;
+layout(constant_id = 101) const bool emulate_sqrt_ = false;
 
 #define REAL float
 #define UINT uint
@@ -18,7 +13,6 @@ spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [44
 FORMULA(uint) bits_(float x) { return floatBitsToUint(x); }
 FORMULA(float) from_bits_(uint u) { return uintBitsToFloat(u); }
 FORMULA(float) abs_(float x) { return from_bits_(bits_(x) & 0x7fffffffu); }
-FORMULA(float) sqrt_(float x) { return sqrt(x); }
 
 #ifdef SILICA_EMULATE_FMA
 // As fma_emulated_ of prelude_cpp.h: the sum of the exact product is rounded to odd, then to float.
@@ -39,5 +33,16 @@ FORMULA(float) fma_(float a, float b, float c) {
 FORMULA(float) fma_(float a, float b, float c) { return fma(a, b, c); }
 #endif
 
-FORMULA(float) div_(float a, float b) { return a / b; }
-FORMULA(float) reciprocal_(float x) { return 1.0f / x; }
+#define ROUGH_RECIPROCAL_(x) (1.0f / (x))
+#define ROUGH_SQRT_(x) sqrt(x)
+#include "kernels/rounding.h"
+
+FORMULA(float) div_(float a, float b) {
+  if (emulate_div_) return div_rounded_(a, b);
+  return a / b;
+}
+FORMULA(float) sqrt_(float x) {
+  if (emulate_sqrt_) return sqrt_rounded_(x);
+  return sqrt(x);
+}
+FORMULA(float) reciprocal_(float x) { return div_(1.0f, x); }
