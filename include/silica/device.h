@@ -19,10 +19,11 @@ struct DeviceOptions {
 };
 
 struct DeviceInfo {
-  std::string name;         // what Device::open takes: "cpu"
+  std::string name;         // what Device::open takes: "cpu", "vulkan:0"
   std::string description;  // model, threads, instruction sets
   bool usable = false;
   bool exact = false;  // keeps the exactness contract (docs/exactness.md)
+  bool software = false;  // a GPU's interface that the CPU runs: never opened unless it is named
   std::string note;    // why not usable or not exact; empty otherwise
 };
 
@@ -54,7 +55,8 @@ class Fence {
 // submit on a device takes effect in the order of the calls. Safe to use from several threads.
 class Device {
  public:
-  // `name` is "cpu"; empty opens the best device there is. Errors: invalid_argument (no such device; an option
+  // `name` is "cpu" or "vulkan:0"; "vulkan" takes SILICA_VULKAN_DEVICE (a number or part of a name), or else the
+  // best of its devices; empty opens the best device there is. Errors: invalid_argument (no such device; an option
   // or a SILICA_ variable that makes no sense), unsupported (the machine lacks it).
   static Device open(std::string_view name = {}, const DeviceOptions& options = {});
 

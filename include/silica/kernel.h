@@ -4,8 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace silica {
@@ -39,10 +41,23 @@ struct CpuSource {
   Tile tile;
 };
 
+// A module of SPIR-V 1.4 or 1.5, for Vulkan 1.2, with a compute entry point `main`. Addresses in the arguments are
+// physical storage buffer addresses (GL_EXT_buffer_reference). Groups are numbered as in Groups, whatever the grid's
+// directions: a group's number is x + 65535 * (y + 65535 * z) of gl_WorkGroupID. The backend adds the float
+// controls that the device offers (subnormals, infinities and NaN kept, round to nearest even), unless the module
+// has its own.
+struct SpirvSource {
+  std::span<const std::uint32_t> words = {};  // not copied: must outlive the registry
+  Tile tile = {};
+  // Specialisation constants, by constant_id.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> constants = {};
+};
+
 // One kernel, with what each backend needs to build it. A backend without a source refuses the kernel when it
 // is dispatched, not before.
 struct KernelSource {
-  CpuSource cpu;
+  CpuSource cpu = {};
+  SpirvSource vulkan = {};
 };
 
 class Backend;

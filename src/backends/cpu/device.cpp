@@ -131,8 +131,8 @@ class CpuBackend : public Backend {
 
 std::vector<DeviceInfo> list() { return {describe(choose_threads(0), choose_isa({}))}; }
 
-std::unique_ptr<Backend> open(unsigned ordinal, const DeviceOptions& options) {
-  if (ordinal != 0) refuse("device: there is one CPU device, 'cpu'; 'cpu:", ordinal, "' does not exist");
+std::unique_ptr<Backend> open(std::optional<unsigned> ordinal, const DeviceOptions& options) {
+  if (ordinal.value_or(0) != 0) refuse("device: there is one CPU device, 'cpu'; 'cpu:", *ordinal, "' does not exist");
   return std::make_unique<CpuBackend>(choose_threads(options.threads), choose_isa(options.max_isa));
 }
 
