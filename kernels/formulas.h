@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Every scalar formula, once, in the common subset of C++, CUDA C++ and GLSL; the words in it (FORMULA, fma_,
-// select_, bits_, ...) come from the prelude_*.h that the includer includes first. No include guard: C++ includes
-// this file inside one namespace per instruction set. Each operation rounds once and nothing branches, so every device
-// returns the same bits and C++ loops vectorise. Accuracy: tests/formulas_test.cpp, tests/exhaustive.cpp.
+// select_, bits_, ...) come from the prelude_*.h that the includer includes first. No include guard: C++
+// includes this file inside one namespace per instruction set. Each operation rounds once and nothing
+// branches, so every device returns the same bits and C++ loops vectorise. Accuracy: tests/formulas_test.cpp,
+// tests/exhaustive.cpp.
 
 // ---- exp ----
 
@@ -15,8 +16,9 @@ struct ExpParts {
   REAL scale2;
 };
 
-// x in [-174, 174]. Cody-Waite reduction: x = n ln2 + r, |r| <= ln2/2; e^r = 1 + r + r^2 P(r).
-// P: Remez fit (mpmath) of the relative error of e^r, 2^-28.3, then coefficients rounded to float by local search.
+// x in [-174, 174]. Cody and Waite's reduction: x = n ln2 + t, |t| <= ln2/2; e^t = 1 + t + t^2 P(t).
+// P: minimax fit of (e^t - 1 - t) / t^2 weighted with t^2 / e^t by Remez exchange (mpmath), then a local
+// search over neighbouring floats for the rounded coefficients: relative error 2^-31.9.
 FORMULA(ExpParts) exp_parts(REAL x) {
   // Adding 1.5 * 2^23 rounds to an integer n, which then stands in the low bits; 254 more makes it positive.
   REAL shifted = fma_(x, 1.44269502f, 12583166.0f);
@@ -24,10 +26,11 @@ FORMULA(ExpParts) exp_parts(REAL x) {
   REAL r = fma_(n, -0.693147182f, x);  // exact: both terms are multiples of 2^-25 (n = 0: r = x)
   REAL r_lo = n * 1.90465421e-9f;      // ln2 = 0.693147182f - 1.90465421e-9f
   REAL t = r + r_lo;
-  REAL p = fma_(t, 0.00138144812f, 0.00836870354f);
-  p = fma_(t, p, 0.0416683294f);
-  p = fma_(t, p, 0.166665211f);
-  p = fma_(t, p, 0.49999994f);
+  REAL p = fma_(t, 0.000197902584f, 0.00139447092f);
+  p = fma_(t, p, 0.00833347254f);
+  p = fma_(t, p, 0.0416663513f);
+  p = fma_(t, p, 0.166666657f);
+  p = fma_(t, p, 0.5f);
   REAL head = 1.0f + r;
   REAL tail = fma_(t * t, p, (r - (head - 1.0f)) + r_lo);
   ExpParts e;
@@ -51,7 +54,9 @@ FORMULA(REAL) exp_(REAL x) {
 
 // ---- log ----
 
-// x = 2^k (1 + f), 1 + f in [sqrt(1/2), sqrt(2)); log x = k ln2 + f - f^2/2 + f^3 P(f), the large terms as pairs.
+// x = 2^k (1 + f), 1 + f in [sqrt(1/2), sqrt(2)); log x = k ln2 + f - f^2/2 + f^3 P(f), the large terms as
+// pairs. P: fitted as for exp, (log1p(f) - f + f^2/2) / f^3 weighted with f^3 / log1p(f): relative error
+// 2^-29.9.
 FORMULA(REAL) log_(REAL x) {
   // Subnormals are scaled by 2^23 first.
   bool small = x < 1.17549435e-38f;
@@ -89,22 +94,27 @@ FORMULA(REAL) log_(REAL x) {
 
 // ---- sigmoid, silu ----
 
-// sigmoid(x) = (quotient + correction) * scale1 * scale2, from E = e^-|x| so that nothing overflows or cancels:
-// 1 / (1 + E) for x >= 0, E / (1 + E) for x < 0. |x| is clamped at 130, where the results are at their limits.
+// sigmoid(x) = (quotient + correction) * scale1 * scale2, from E = e^-|x| so that nothing overflows or
+// cancels: 1 / (1 + E) for x >= 0, E / (1 + E) for x < 0.
 struct SigmoidParts {
-  REAL magnitude;  // min(|x|, 130)
   REAL quotient;
   REAL correction;
   REAL scale1;
   REAL scale2;
 };
 
-FORMULA(SigmoidParts) sigmoid_parts(REAL x) {
-  SigmoidParts s;
+// From 130 on, the functions here are at their limits. NaN passes.
+FORMULA(REAL) clamped_magnitude(REAL x) {
   REAL a = abs_(x);
-  s.magnitude = select_(130.0f < a, 130.0f, a);
-  ExpParts e = exp_parts(-s.magnitude);
-  bool negative = x < 0.0f;
+  return select_(130.0f < a, 130.0f, a);
+}
+
+// The sign bit, so that no floating-point comparison is needed; -0 may count as negative.
+FORMULA(bool) is_negative(REAL x) { return int(bits_(x)) < 0; }
+
+FORMULA(SigmoidParts) sigmoid_parts(REAL magnitude, bool negative) {
+  SigmoidParts s;
+  ExpParts e = exp_parts(-magnitude);
   REAL scale = e.scale1 * e.scale2;
   // 1 + E as a float pair (Fast2Sum: E <= 1).
   REAL exp_hi = e.hi * scale;
@@ -123,23 +133,26 @@ FORMULA(SigmoidParts) sigmoid_parts(REAL x) {
 }
 
 FORMULA(REAL) sigmoid(REAL x) {
-  SigmoidParts s = sigmoid_parts(x);
+  SigmoidParts s = sigmoid_parts(clamped_magnitude(x), is_negative(x));
   return (s.quotient + s.correction) * s.scale1 * s.scale2;
 }
 
 // x * sigmoid(x). silu(-inf) = -0, silu(inf) = inf, silu(+-0) = +-0.
 FORMULA(REAL) silu(REAL x) {
-  SigmoidParts s = sigmoid_parts(x);
-  REAL a = s.magnitude * s.scale1;
-  REAL y = fma_(a, s.quotient, a * s.correction) * s.scale2;
+  // Clamped as an integer, which is one instruction; NaN is put back by the last line.
+  UINT a = bits_(x) & 0x7fffffffu;
+  REAL magnitude = from_bits_(select_(int(a) < 0x43020000, a, 0x43020000u));
+  SigmoidParts s = sigmoid_parts(magnitude, is_negative(x));
+  // The first scale is exact on |x|: where it is not 1, |x| > 0.3.
+  REAL scaled = magnitude * s.scale1;
+  REAL y = fma_(scaled, s.quotient, scaled * s.correction) * s.scale2;
   y = from_bits_(bits_(y) | (bits_(x) & 0x80000000u));
-  return select_(x > 130.0f, x, y);
+  return select_(x <= 130.0f, y, x);
 }
 
 // sigmoid(x) * (1 - sigmoid(x)) = E / (1 + E)^2, E = e^-|x|.
 FORMULA(REAL) sigmoid_derivative(REAL x) {
-  REAL a = abs_(x);
-  a = select_(130.0f < a, 130.0f, a);
+  REAL a = clamped_magnitude(x);
   ExpParts e = exp_parts(-a);
   REAL scale = e.scale1 * e.scale2;
   REAL exp_hi = e.hi * scale;
@@ -154,12 +167,11 @@ FORMULA(REAL) sigmoid_derivative(REAL x) {
   return fma_(remainder, inverse, quotient) * e.scale1 * e.scale2;
 }
 
-// s (1 + x (1 - s)) with s = sigmoid(x): (D + x E) / D^2 for x >= 0, E (D + x) / D^2 for x < 0, where E = e^-|x|,
-// D = 1 + E. At -inf it is -0, the limit from below; at inf it is 1.
+// s (1 + x (1 - s)) with s = sigmoid(x): (D + x E) / D^2 for x >= 0, E (D + x) / D^2 for x < 0, where E =
+// e^-|x|, D = 1 + E. At -inf it is -0, the limit from below; at inf it is 1.
 FORMULA(REAL) silu_derivative(REAL x) {
-  REAL a = abs_(x);
-  a = select_(130.0f < a, 130.0f, a);
-  bool negative = x < 0.0f;
+  REAL a = clamped_magnitude(x);
+  bool negative = is_negative(x);
   ExpParts e = exp_parts(-a);
   REAL scale = e.scale1 * e.scale2;
   REAL exp_hi = e.hi * scale;
@@ -189,7 +201,9 @@ FORMULA(REAL) silu_derivative(REAL x) {
   remainder = fma_(-quotient, square_lo, remainder) + numerator_lo;
   REAL y = fma_(remainder, inverse, quotient);
   y = y * select_(negative, e.scale1, 1.0f) * select_(negative, e.scale2, 1.0f);
-  // D - a cancels near the root -1.2784645427610738, so there: the expansion around the float next to it.
+  // D - a cancels near the root -1.2784645427610738, so there: the expansion at the float next to it,
+  // whose value is the constant term. The other coefficients: fitted to (f(h) - f(0)) / h as for exp, |h| <=
+  // 1/32.
   REAL h = x + 1.27846456f;
   REAL q = fma_(h, -0.0152203161f, 0.0188664366f);
   q = fma_(h, q, 0.146648794f);

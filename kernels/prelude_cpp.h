@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The vocabulary of formulas.h in C++. Include it outside any namespace, then formulas.h inside the namespace of an
-// instruction set. Everything is forced inline: no copy built for one instruction set can be linked into another.
+// The vocabulary of formulas.h in C++. Include it outside any namespace, then formulas.h inside the namespace
+// of an instruction set. Everything is forced inline: no copy built for one instruction set can be linked
+// into another.
 #pragma once
 
 #if defined(__FAST_MATH__) || __FLT_EVAL_METHOD__ != 0
@@ -18,10 +19,12 @@ SILICA_INLINE float from_bits_(UINT u) { return __builtin_bit_cast(float, u); }
 SILICA_INLINE float abs_(float x) { return from_bits_(bits_(x) & 0x7fffffffu); }
 SILICA_INLINE float sqrt_(float x) { return __builtin_sqrtf(x); }
 SILICA_INLINE float div_(float a, float b) { return a / b; }
+// reciprocal_ is for x and 1 / x in [2^-100, 2^100], where it is cheaper to emulate than div_.
 SILICA_INLINE float reciprocal_(float x) { return 1.0f / x; }
 
-// The product is exact in double; the sum is rounded to odd, which makes the second rounding harmless (Boldo and
-// Melquiond, "Emulation of FMA and correctly rounded sums", 2008). The error of the sum is Knuth's TwoSum.
+// The product is exact in double; the sum is rounded to odd, which makes the second rounding harmless (Boldo
+// and Melquiond, "Emulation of FMA and correctly rounded sums", 2008). The error of the sum is Knuth's
+// TwoSum.
 SILICA_INLINE float fma_emulated_(float a, float b, float c) {
   using Bits = unsigned long long;
   const double product = static_cast<double>(a) * static_cast<double>(b);

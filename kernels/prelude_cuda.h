@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The vocabulary of formulas.h in CUDA C++, for NVRTC without any header. Compile with --fmad=false --ftz=false
+// The vocabulary of formulas.h in CUDA C++, for NVRTC without any header. Compile with --fmad=false
+// --ftz=false
 // --prec-div=true --prec-sqrt=true, so that + - * round once and keep subnormals.
 #define REAL float
 #define UINT unsigned int
@@ -12,4 +13,5 @@ FORMULA(float) abs_(float x) { return from_bits_(bits_(x) & 0x7fffffffu); }
 FORMULA(float) fma_(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 FORMULA(float) sqrt_(float x) { return __fsqrt_rn(x); }
 FORMULA(float) div_(float a, float b) { return __fdiv_rn(a, b); }
+// reciprocal_ is for x and 1 / x in [2^-100, 2^100], where it is cheaper to emulate than div_.
 FORMULA(float) reciprocal_(float x) { return __frcp_rn(x); }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The vocabulary of formulas.h in GLSL 4.6 for Vulkan. `precise` puts NoContraction on the arithmetic.
-// SILICA_EMULATE_FMA: for a device whose fma() rounds twice; needs shaderFloat64. What else a device may lack is switched
-// on when a pipeline is built: the specialisation constants 100 and 101. Float controls are added then too.
+//
+// SILICA_EMULATE_FMA: for a device whose fma() rounds twice; needs shaderFloat64. A device whose division or
+// square root is not correctly rounded (Vulkan allows 2.5 ulp) is known only when a pipeline is built: for those
+// there are specialisation constants. Float controls are added then too (src/backends/vulkan/pipeline.cpp).
 layout(constant_id = 100) const bool emulate_div_ = false;
 layout(constant_id = 101) const bool emulate_sqrt_ = false;
 
@@ -45,4 +47,7 @@ FORMULA(float) sqrt_(float x) {
   if (emulate_sqrt_) return sqrt_rounded_(x);
   return sqrt(x);
 }
-FORMULA(float) reciprocal_(float x) { return div_(1.0f, x); }
+FORMULA(float) reciprocal_(float x) {
+  if (emulate_div_) return reciprocal_rounded_(x);
+  return 1.0f / x;
+}

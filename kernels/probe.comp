@@ -32,4 +32,6 @@ void main() {
   put(6, i, sqrt(a));
   put(7, i, div_rounded_(a, b));
   put(8, i, sqrt_rounded_(a));
+  float x = uintBitsToFloat((floatBitsToUint(a) & 0x00ffffffu) | 0x3f800000u);
+  put(9, i, reciprocal_rounded_(x));
 }

@@ -52,6 +52,16 @@ FORMULA(REAL) div_rounded_(REAL a, REAL b) {
   return select_(invalid, from_bits_(0x7fc00000u), result);
 }
 
+// 1 / x for x in [1, 4], which is all that the formulas ask for. Two Newton steps; the second rounds correctly
+// (Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990) but for a mantissa of
+// ones, whose reciprocal is the upper neighbour of a power of two.
+FORMULA(REAL) reciprocal_rounded_(REAL x) {
+  REAL y = ROUGH_RECIPROCAL_(x);
+  y = fma_(fma_(-x, y, 1.0f), y, y);
+  y = fma_(fma_(-x, y, 1.0f), y, y);
+  return from_bits_(bits_(y) | select_((bits_(x) & 0x007fffffu) == 0x007fffffu, 1u, 0u));
+}
+
 FORMULA(REAL) sqrt_rounded_(REAL a) {
   UINT a_bits = bits_(a);
   bool small = a_bits < 0x00800000u;

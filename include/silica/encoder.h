@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 #include <memory>
 #include <span>
@@ -95,6 +96,7 @@ class CommandEncoder {
 
    private:
     CommandEncoder& encoder_;
+    std::uint64_t recording_;
     std::size_t commands_;
     bool committed_ = false;
   };

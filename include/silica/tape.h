@@ -24,7 +24,7 @@ struct TapeRecord;  // what a Tape and its variables share
 class Variable {
  public:
   Variable() = default;
-  const Tensor& value() const;  // an encoder's temporary, but for variables and constants
+  Tensor value() const;  // an encoder's temporary, but for variables and constants
 
  private:
   friend struct TapeRecord;

@@ -15,12 +15,12 @@ void TapeRecord::check_live(const char* op, const Variable& variable) {
 }
 
 TapeRecord& TapeRecord::of(const char* op, std::initializer_list<Variable> variables) {
-  TapeRecord& tape = *variables.begin()->tape_;
+  TapeRecord* const tape = variables.begin()->tape_.get();
   for (const Variable& variable : variables) {
     check_live(op, variable);
-    if (variable.tape_.get() != &tape) refuse(op, ": the variables belong to different tapes");
+    if (variable.tape_.get() != tape) refuse(op, ": the variables belong to different tapes");
   }
-  return tape;
+  return *tape;
 }
 
 Variable TapeRecord::push(TapeNode node) {
@@ -44,7 +44,7 @@ Variable TapeRecord::record(const char* op, Tensor value, std::initializer_list<
   return tape.push(std::move(node));
 }
 
-const Tensor& Variable::value() const { return TapeRecord::of("value", {*this}).node(*this).value; }
+Tensor Variable::value() const { return TapeRecord::of("value", {*this}).node(*this).value; }
 
 // ---- the reverse pass
 
@@ -84,7 +84,7 @@ void Reverse::finish() {
 void TapeRecord::backward(std::size_t from, const Tensor& seed) {
   CommandEncoder::Transaction transaction(*encoder);
   try {
-    nodes[from].gradient = seed;
+    nodes[from].gradient = seed.reshape(nodes[from].value.shape());
     nodes[from].gradient_is_shared = true;
     for (std::size_t i = from + 1; i-- > 0;) {
       if (!nodes[i].rule || !nodes[i].gradient) continue;

@@ -56,7 +56,21 @@ void check_overlap(std::string_view op, const Operand& a, const Operand& b) {
   refuse(op, ": ", output.name, " is the same memory as ", other.name, ", which this op does not accept");
 }
 
+// Whether a command leaves nothing of a storage unwritten and reads nothing of what was there.
+bool writes_all_first(std::span<const Operand> operands, const Storage& storage) {
+  bool writes_all = false;
+  for (const Operand& operand : operands) {
+    if (operand.tensor.storage().get() != &storage) continue;
+    if (operand.access == Access::read || operand.access == Access::read_write) return false;
+    writes_all = writes_all || operand.tensor.bytes() == storage.bytes();
+  }
+  return writes_all;
+}
+
 std::uint64_t count_groups(std::string_view op, const Grid& grid, const Tile& tile) {
+  if (tile.x == 0 || tile.y == 0 || tile.z == 0) {
+    refuse(op, ": the kernel's tile ", tile.x, " x ", tile.y, " x ", tile.z, " is empty");
+  }
   const auto tiles = [](std::uint64_t n, std::uint64_t t) { return n / t + (n % t != 0); };
   const std::uint64_t x = tiles(grid.x, tile.x), y = tiles(grid.y, tile.y), z = tiles(grid.z, tile.z);
   std::uint64_t groups = 0;
@@ -121,8 +135,7 @@ void CommandEncoder::dispatch_bytes(std::string_view kernel, std::span<const Ope
     command.operands.push_back({storage, begin_of(operand), end_of(operand), is_write(operand.access)});
     if (!storage->temporary() || recording_->first_use.contains(storage.get())) continue;
     recording_->first_use.emplace(storage.get(), recording_->commands.size());
-    const bool whole = operand.tensor.bytes() == storage->bytes();
-    if (whole && (operand.access == Access::write || operand.access == Access::in_place)) continue;
+    if (writes_all_first(operands, *storage)) continue;
     // Memory is shared between temporaries, so one that is not written first is cleared to read as zero.
     const Tensor all(storage, DType::u8, {storage->bytes()});
     dispatch("map.zero", {write(all, "temporary")}, std::uint64_t{all.size()}, Grid{all.size()});
@@ -158,10 +171,11 @@ CommandList CommandEncoder::finish() {
 }
 
 CommandEncoder::Transaction::Transaction(CommandEncoder& encoder)
-    : encoder_(encoder), commands_(encoder.commands()) {}
+    : encoder_(encoder), recording_(encoder.recording_->id), commands_(encoder.commands()) {}
 
 CommandEncoder::Transaction::~Transaction() {
-  if (!committed_) encoder_.recording_->undo(commands_);
+  const bool finished = encoder_.recording_->id != recording_;
+  if (!committed_ && !finished) encoder_.recording_->undo(commands_);
 }
 
 std::size_t CommandList::commands() const { return program_->commands.size(); }

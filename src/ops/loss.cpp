@@ -19,6 +19,8 @@ void cross_entropy(CommandEncoder& encoder, const Tensor& logits, const Tensor& 
   check_inputs(op, logits, targets);
   check_dtype(op, {"loss", loss}, DType::f32);
   check_size(op, {"loss", loss}, 1, "the mean over rows");
+  check_apart(op, {"loss", loss}, {"logits", logits});
+  check_apart(op, {"loss", loss}, {"targets", targets});
   const std::uint64_t rows = logits.shape().rows(), cols = logits.shape().cols();
   CommandEncoder::Transaction transaction(encoder);
   const Tensor losses = encoder.temporary(DType::f32, {rows});

@@ -68,6 +68,13 @@ void matmul_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, 
     check_dtype(op, {"db", db}, DType::f32);
     check_matrix(op, {"db", db}, view(b, false));
   }
+  for (const Argument& output : {Argument{"da", da}, Argument{"db", db}}) {
+    if (!output.tensor) continue;
+    for (const Argument& input : {Argument{"a", a}, Argument{"b", b}, Argument{"dc", dc}}) {
+      check_apart(op, output, input);
+    }
+  }
+  if (da && db) check_apart(op, {"db", db}, {"da", da});
   // With A = op(a), B = op(b): dA = dc B^T and dB = A^T dc; a transposed operand's gradient is the transpose.
   const bool ta = options.transpose_a, tb = options.transpose_b;
   CommandEncoder::Transaction transaction(encoder);

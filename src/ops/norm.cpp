@@ -41,6 +41,12 @@ void rms_norm_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& w
   if (dx) check_like(op, {"dx", dx}, {"x", x});
   if (dweight) check_like(op, {"dweight", dweight}, {"weight", weight});
   if (!dx && !dweight) return;
+  if (dweight) {
+    for (const Argument& other : {Argument{"x", x}, Argument{"weight", weight}, Argument{"dy", dy}}) {
+      check_apart(op, {"dweight", dweight}, other);
+    }
+    if (dx) check_apart(op, {"dweight", dweight}, {"dx", dx});
+  }
   const std::uint64_t rows = x.shape().rows(), cols = x.shape().cols();
   CommandEncoder::Transaction transaction(encoder);
   const Tensor scale = encoder.temporary(DType::f32, {rows});

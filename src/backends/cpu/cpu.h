@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/cpu/threads.h"
 #include "core/backend.h"
 
 namespace silica::cpu {
@@ -28,7 +29,7 @@ class CpuPipeline : public Pipeline {
 std::vector<std::pair<std::string, KernelSource>> kernels_for(Isa isa);
 std::unique_ptr<Memory> allocate(std::size_t bytes);
 
-// Runs a program on `threads` threads. Throws what a kernel threw, when every thread has stopped.
-void run(const Program& program, unsigned threads);
+// Throws what a kernel threw, when every thread has stopped.
+void run(const Program& program, Threads& threads);
 
 }  // namespace silica::cpu

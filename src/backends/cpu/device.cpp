@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include <omp.h>
 #include <sched.h>
 
 #include <charconv>
@@ -121,7 +120,7 @@ class CpuBackend : public Backend {
   }
 
  private:
-  const unsigned threads_;
+  Threads threads_;
   const Isa isa_;
   const DeviceInfo info_;
   std::mutex order_;  // one submit or transfer at a time

@@ -62,6 +62,9 @@ Inputs make_inputs() {
   return in;
 }
 
+// A number of [1, 4) from the bits of another, as the shader makes it.
+float one_to_four(float a) { return std::bit_cast<float>((std::bit_cast<std::uint32_t>(a) & 0x00ffffff) | 0x3f800000); }
+
 struct Primitive {
   const char* name;
   float (*expected)(float a, float b, float c);
@@ -69,7 +72,7 @@ struct Primitive {
 
 // In the order of kernels/probe.comp. This file is compiled without contraction, so each operation here
 // rounds.
-enum Index { add, sub, mul, mul_add, fused, div, root, emulated_div, emulated_root, primitive_count };
+enum Index { add, sub, mul, mul_add, fused, div, root, emulated_div, emulated_root, emulated_inverse, primitive_count };
 constexpr std::array<Primitive, primitive_count> primitives = {{
     {"a + b", [](float a, float b, float) { return a + b; }},
     {"a - b", [](float a, float b, float) { return a - b; }},
@@ -80,6 +83,7 @@ constexpr std::array<Primitive, primitive_count> primitives = {{
     {"sqrt(a)", [](float a, float, float) { return std::sqrt(a); }},
     {"the emulated a / b", [](float a, float b, float) { return a / b; }},
     {"the emulated sqrt(a)", [](float a, float, float) { return std::sqrt(a); }},
+    {"the emulated 1 / x, x in [1, 4)", [](float a, float, float) { return 1.0f / one_to_four(a); }},
 }};
 
 // For each primitive the first difference from the host, or nothing.
@@ -144,7 +148,7 @@ Primitives probe(const Context& context, Queue& queue, Heap& heap, PipelineBuild
   }
   found.emulate_div = !faults[div].empty();
   found.emulate_sqrt = !faults[root].empty();
-  if (!found.emulate_div) faults[emulated_div].clear();
+  if (!found.emulate_div) faults[emulated_div] = faults[emulated_inverse] = {};
   if (!found.emulate_sqrt) faults[emulated_root].clear();
   faults[div].clear();
   faults[root].clear();
