@@ -19,7 +19,7 @@ class Storage;
 
 template <class R>
 concept ElementRange = std::ranges::contiguous_range<R> && std::ranges::sized_range<R> &&
-                       requires { dtype_of<std::ranges::range_value_t<R>>; };
+                       requires { DTypeOf<std::ranges::range_value_t<R>>::value; };
 
 // A handle to typed, shaped, contiguous memory on a device: storage + offset + shape + dtype. Copies and views
 // share the storage. A tensor may be empty (an extent of 0); ops refuse such operands with a message.
