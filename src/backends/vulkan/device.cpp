@@ -93,7 +93,9 @@ std::shared_ptr<const Pipeline> VulkanBackend::build(std::string_view name, cons
   return builder.build(name, source.vulkan);
 }
 
-std::vector<DeviceInfo> list() {
+namespace {
+
+std::vector<DeviceInfo> find_all() {
   std::vector<DeviceInfo> all;
   try {
     const auto instance = Instance::get();
@@ -106,6 +108,13 @@ std::vector<DeviceInfo> list() {
     all.push_back(none);
   }
   return all;
+}
+
+}  // namespace
+
+std::vector<DeviceInfo> list() {
+  static const std::vector<DeviceInfo> found = find_all();  // once: a probe opens the device
+  return found;
 }
 
 std::unique_ptr<Backend> open(std::optional<unsigned> ordinal, const DeviceOptions&) {

@@ -4,7 +4,10 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <random>
+#include <sstream>
+#include <string_view>
 
 #include "backends/vulkan/context.h"
 #include "core/format.h"
@@ -63,7 +66,9 @@ Inputs make_inputs() {
 }
 
 // A number of [1, 4) from the bits of another, as the shader makes it.
-float one_to_four(float a) { return std::bit_cast<float>((std::bit_cast<std::uint32_t>(a) & 0x00ffffff) | 0x3f800000); }
+float one_to_four(float a) {
+  return std::bit_cast<float>((std::bit_cast<std::uint32_t>(a) & 0x00ffffff) | 0x3f800000);
+}
 
 struct Primitive {
   const char* name;
@@ -72,7 +77,19 @@ struct Primitive {
 
 // In the order of kernels/probe.comp. This file is compiled without contraction, so each operation here
 // rounds.
-enum Index { add, sub, mul, mul_add, fused, div, root, emulated_div, emulated_root, emulated_inverse, primitive_count };
+enum Index {
+  add,
+  sub,
+  mul,
+  mul_add,
+  fused,
+  div,
+  root,
+  emulated_div,
+  emulated_root,
+  emulated_inverse,
+  primitive_count
+};
 constexpr std::array<Primitive, primitive_count> primitives = {{
     {"a + b", [](float a, float b, float) { return a + b; }},
     {"a - b", [](float a, float b, float) { return a - b; }},
@@ -134,20 +151,27 @@ Faults run_probe(const Context& context, Queue& queue, Heap& heap, PipelineBuild
   return faults;
 }
 
+// Tests: as if the device got all of these wrong.
+bool emulation_is_forced() {
+  const char* text = std::getenv("SILICA_VULKAN_EMULATE");
+  return text != nullptr && std::string_view(text) == "1";
+}
+
 }  // namespace
 
 Primitives probe(const Context& context, Queue& queue, Heap& heap, PipelineBuilder& builder) {
   Primitives found;
   Faults faults = run_probe(context, queue, heap, builder, false);
   const std::string native_fma = faults[fused];
-  if (!native_fma.empty() && context.physical.has_f64) {
+  const bool forced = emulation_is_forced();
+  if ((forced || !native_fma.empty()) && context.physical.has_f64) {
     found.emulate_fma = true;
     faults = run_probe(context, queue, heap, builder, true);
   } else if (!native_fma.empty()) {
     faults[fused] = message(native_fma, " (and without shaderFloat64 it is not emulated)");
   }
-  found.emulate_div = !faults[div].empty();
-  found.emulate_sqrt = !faults[root].empty();
+  found.emulate_div = forced || !faults[div].empty();
+  found.emulate_sqrt = forced || !faults[root].empty();
   if (!found.emulate_div) faults[emulated_div] = faults[emulated_inverse] = {};
   if (!found.emulate_sqrt) faults[emulated_root].clear();
   faults[div].clear();
