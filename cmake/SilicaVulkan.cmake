@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# The Vulkan backend: needs Vulkan's headers and glslangValidator when it is built, nothing of them when it runs.
-# Compiles each kernels/**.comp to SPIR-V twice, with the device's fma and with an emulated one, and embeds the words.
+# The Vulkan backend: needs Vulkan's headers and glslangValidator when it is built, nothing of them when it
+# runs. Compiles each shader to SPIR-V twice, with the device's fma and with an emulated one, and embeds the words.
 option(SILICA_VULKAN "Build the Vulkan backend if its headers and glslangValidator are found" ON)
 find_path(SILICA_VULKAN_HEADERS vulkan/vulkan.h HINTS $ENV{VULKAN_SDK}/include)
 find_program(SILICA_GLSLANG glslangValidator HINTS $ENV{VULKAN_SDK}/bin)

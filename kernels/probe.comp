@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Shows what a Vulkan device makes of the primitives that the exactness contract rests on. Arguments: a, b, c (n),
-// results (primitives, n), n.
+// Shows what a Vulkan device makes of the primitives that the exactness contract rests on. Arguments: a, b,
+// c (n), results (primitives, n), n.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "kernels/prelude_glsl.h"

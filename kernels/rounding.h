@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Division and square root, correctly rounded, for a device whose own are only close (Vulkan allows 2.5 ulp). In the
-// common subset of formulas.h, but a prelude includes it: after bits_, from_bits_ and fma_, before div_ and sqrt_.
-// ROUGH_RECIPROCAL_ and ROUGH_SQRT_ are the device's own; a few ulp off does not matter.
+// Division and square root, correctly rounded, for a device whose own are only close (Vulkan allows 2.5 ulp).
+// In the common subset of formulas.h, but a prelude includes it: after bits_, from_bits_ and fma_, before
+// div_ and sqrt_. ROUGH_RECIPROCAL_ and ROUGH_SQRT_ are the device's own; a few ulp off does not matter.
 
 // value * 2^(exponent - 127), rounded once: 26 bits, the last of which is sticky; bit 25 is worth 1.
 FORMULA(REAL) pack_(UINT sign, UINT value, int exponent) {
   int excess = select_(exponent > 0, 0, 1 - exponent);  // bits that a subnormal lacks
-  UINT shift = select_(excess > 26, 28, 2 + excess);
+  UINT shift = UINT(select_(excess > 26, 28, 2 + excess));
   UINT kept = value >> shift;
   UINT rest = value - (kept << shift);
   UINT middle = 1u << (shift - 1u);
   UINT up = select_(rest > middle || (rest == middle && (kept & 1u) == 1u), 1u, 0u);
   // A normal result has its leading bit in `kept`, which adds the last 1 to the exponent.
-  UINT field = select_(exponent > 0, exponent - 1, 0);
+  UINT field = UINT(select_(exponent > 0, exponent - 1, 0));
   UINT bits = kept + up + (field << 23);
   bits = select_(exponent > 254 || bits > 0x7f800000u, 0x7f800000u, bits);
   return from_bits_(bits | sign);
@@ -27,7 +27,9 @@ FORMULA(REAL) div_rounded_(REAL a, REAL b) {
   bool b_small = b_bits < 0x00800000u;
   UINT a_normal = bits_(from_bits_(a_bits) * select_(a_small, 16777216.0f, 1.0f));
   UINT b_normal = bits_(from_bits_(b_bits) * select_(b_small, 16777216.0f, 1.0f));
-  int exponent = int(a_normal >> 23) - int(b_normal >> 23) - select_(a_small, 24, 0) + select_(b_small, 24, 0) + 127;
+  int a_exponent = int(a_normal >> 23) - select_(a_small, 24, 0);
+  int b_exponent = int(b_normal >> 23) - select_(b_small, 24, 0);
+  int exponent = a_exponent - b_exponent + 127;
   REAL x = from_bits_((a_normal & 0x007fffffu) | 0x3f800000u);
   REAL y = from_bits_((b_normal & 0x007fffffu) | 0x3f800000u);
   bool less = x < y;
@@ -52,9 +54,9 @@ FORMULA(REAL) div_rounded_(REAL a, REAL b) {
   return select_(invalid, from_bits_(0x7fc00000u), result);
 }
 
-// 1 / x for x in [1, 4], which is all that the formulas ask for. Two Newton steps; the second rounds correctly
-// (Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990) but for a mantissa of
-// ones, whose reciprocal is the upper neighbour of a power of two.
+// 1 / x for x in [1, 4], which is all that the formulas ask for. Two Newton steps; the second rounds
+// correctly (Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990)
+// but for a mantissa of ones, whose reciprocal is the upper neighbour of a power of two.
 FORMULA(REAL) reciprocal_rounded_(REAL x) {
   REAL y = ROUGH_RECIPROCAL_(x);
   y = fma_(fma_(-x, y, 1.0f), y, y);
@@ -68,9 +70,9 @@ FORMULA(REAL) sqrt_rounded_(REAL a) {
   UINT normal = bits_(a * select_(small, 16777216.0f, 1.0f));
   // a = m * 4^power with m in [1, 4).
   int exponent = int(normal >> 23) - 127;
-  UINT odd = exponent & 1;
+  UINT odd = UINT(exponent & 1);
   REAL m = from_bits_((normal & 0x007fffffu) | (0x3f800000u + (odd << 23)));
-  UINT power = (exponent - int(odd)) / 2 - select_(small, 12, 0);
+  UINT power = UINT((exponent - int(odd)) / 2 - select_(small, 12, 0));
   REAL s = ROUGH_SQRT_(m);
   REAL half_inverse = ROUGH_RECIPROCAL_(s + s);
   s = fma_(fma_(-s, s, m), half_inverse, s);

@@ -266,7 +266,7 @@ TEST(VulkanDevice, EmulationsGiveTheSame) {
       << device.info().description;
   EXPECT_EQ(train(device, 20).weights, train(cpu(), 20).weights);
   std::mt19937 random(15);
-  for (const std::size_t cols : {3, 257, 1000}) {
+  for (const std::size_t cols : std::vector<std::size_t>{3, 257, 1000}) {
     Twins twins(device);
     twins.add(DType::f32, {20, cols}, any_bytes(20 * cols * 4, random));
     twins.add(DType::f32, {cols}, any_bytes(cols * 4, random));

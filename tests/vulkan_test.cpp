@@ -8,6 +8,8 @@
 namespace silica::test {
 namespace {
 
+using Sizes = std::vector<std::size_t>;
+
 constexpr DType float_dtypes[] = {DType::f32, DType::f16, DType::bf16};
 constexpr std::size_t sizes[] = {1, 2, 7, 63, 64, 65, 255, 256, 257, 1000, 1023, 1024, 1025, 4097, 70001};
 
@@ -123,7 +125,7 @@ TEST(VulkanEquality, Matmul) {
 // Products that underflow to -0, infinities and NaN: where padding with zeros would show.
 TEST(VulkanEquality, MatmulOfExtremes) {
   std::mt19937 random(4);
-  for (const std::size_t k : {1, 15, 17, 255, 257}) {
+  for (const std::size_t k : Sizes{1, 15, 17, 255, 257}) {
     Twins twins;
     const std::size_t m = 35, n = 67;
     twins.add({m, k}, std::vector<float>(m * k, -1e-30f));
@@ -141,8 +143,8 @@ TEST(VulkanEquality, MatmulOfExtremes) {
 
 TEST(VulkanEquality, RowOps) {
   std::mt19937 random(5);
-  for (const std::size_t cols : {1, 2, 7, 63, 64, 65, 255, 256, 257, 1000, 4097}) {
-    for (const std::size_t rows : {1, 3, 300}) {
+  for (const std::size_t cols : Sizes{1, 2, 7, 63, 64, 65, 255, 256, 257, 1000, 4097}) {
+    for (const std::size_t rows : Sizes{1, 3, 300}) {
       if (rows * cols > 400000) continue;
       std::vector<std::uint32_t> targets(rows);
       for (auto& target : targets)
@@ -178,7 +180,7 @@ TEST(VulkanEquality, RowOps) {
 
 TEST(VulkanEquality, TallSumsOverRows) {
   std::mt19937 random(6);
-  for (const std::size_t rows : {255, 256, 257, 2048, 2049, 5000}) {
+  for (const std::size_t rows : Sizes{255, 256, 257, 2048, 2049, 5000}) {
     Twins twins;
     twins.add({rows, 37}, ordinary(rows * 37, random));
     twins.add({37}, ordinary(37, random));
@@ -192,8 +194,8 @@ TEST(VulkanEquality, TallSumsOverRows) {
 
 TEST(VulkanEquality, Embedding) {
   std::mt19937 random(7);
-  for (const std::size_t n : {1, 2, 255, 256, 257, 1000}) {
-    for (const std::size_t cols : {1, 15, 16, 17, 300}) {
+  for (const std::size_t n : Sizes{1, 2, 255, 256, 257, 1000}) {
+    for (const std::size_t cols : Sizes{1, 15, 16, 17, 300}) {
       const std::size_t rows = 19;
       std::vector<std::uint32_t> ids(n);
       for (auto& id : ids)

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Table look-up and its scatter-add backward. Arguments: table, ids, y, n, rows, cols; or ids, dy, dtable, n, rows,
-// cols.
+// Table look-up and its scatter-add backward. Arguments: table, ids, y, n, rows, cols; or ids, dy, dtable, n,
+// rows, cols.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "kernels/prelude_glsl.h"
 #include "kernels/vulkan.h"
 
 layout(local_size_x = 256) in;
-layout(constant_id = 0) const int kernel = 0;  // 0 forward, a group for each id; 1 backward, one for 16 columns
+// 0 forward, a group for each id; 1 backward, one for 16 columns.
+layout(constant_id = 0) const int kernel = 0;
 
 const uint columns = 16;
 const uint block = 256;  // ids of a partial sum, one for each thread

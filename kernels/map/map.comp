@@ -6,7 +6,8 @@
 #include "kernels/vulkan.h"
 
 layout(local_size_x = 256) in;
-layout(constant_id = 0) const int kernel = 0;  // 2 * the line of the op's row in ops.inc, + 1 for its backward
+// 2 * the line of the op's row in ops.inc, + 1 for its backward; or one of the constants below.
+layout(constant_id = 0) const int kernel = 0;
 layout(constant_id = 1) const uint inputs = 1;
 layout(constant_id = 2) const uint outputs = 1;
 layout(constant_id = 3) const uint from = 0;  // dtypes: 0 f32, 1 f16, 2 bf16

@@ -18,15 +18,17 @@ const uint across = tile / part;
 shared float a_tile[depth][tile + 1];
 shared float b_tile[depth][tile + 1];
 
-// Loads matrix[first + 0..63][from + 0..15], zero past its end. `along_k`: elements of one line are adjacent in k.
-#define LOAD_TILE(target, matrix, first, lines, stride, along_k)                                \
-  for (uint e = gl_LocalInvocationID.x; e < tile * depth; e += gl_WorkGroupSize.x) {            \
-    uint line = along_k ? e / depth : e % tile;                                                 \
-    uint q = along_k ? e % depth : e / tile;                                                    \
-    uint64_t place = along_k ? (first + line) * stride + (from + q) : (from + q) * stride + (first + line); \
-    float value = 0.0f;                                                                         \
-    if (first + line < lines && from + q < k) value = load(matrix, place);                      \
-    target[q][line] = value;                                                                    \
+// Loads lines [first, first + 64) from `from` on along k into target[k][line], zero past the end of either.
+// `along_k`: a line's elements are adjacent. Neighbouring threads load neighbouring elements in both cases.
+#define LOAD_TILE(target, matrix, first, lines, stride, along_k)                     \
+  for (uint e = gl_LocalInvocationID.x; e < tile * depth; e += gl_WorkGroupSize.x) { \
+    uint line = along_k ? e / depth : e % tile;                                      \
+    uint q = along_k ? e % depth : e / tile;                                         \
+    uint64_t outer = along_k ? first + line : from + q;                              \
+    uint64_t inner = along_k ? from + q : first + line;                              \
+    float value = 0.0f;                                                              \
+    if (first + line < lines && from + q < k) value = load(matrix, outer * stride + inner); \
+    target[q][line] = value;                                                         \
   }
 
 void main() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Kernels that reduce rows: a group for each row, one thread for each of the 256 lanes of its sum. Arguments as in
-// row.cpp.
+// Kernels that reduce rows: a group for each row, a thread for each of the 256 lanes of its sum. Arguments as
+// in row.cpp.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "kernels/prelude_glsl.h"
