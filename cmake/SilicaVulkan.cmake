@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# The Vulkan backend: needs Vulkan's headers and glslangValidator when it is built, nothing of them when it
-# runs. Compiles each shader to SPIR-V twice, with the device's fma and with an emulated one, and embeds the words.
+# The Vulkan backend: needs Vulkan's headers and glslangValidator when it is built, nothing of them when it runs.
+# Compiles each shader to SPIR-V twice, with the device's fma and with an emulated one, and embeds the words.
 option(SILICA_VULKAN "Build the Vulkan backend if its headers and glslangValidator are found" ON)
 find_path(SILICA_VULKAN_HEADERS vulkan/vulkan.h HINTS $ENV{VULKAN_SDK}/include)
 find_program(SILICA_GLSLANG glslangValidator HINTS $ENV{VULKAN_SDK}/bin)
@@ -13,8 +13,9 @@ set(SILICA_VULKAN_SHADERS
 # Sets SILICA_SPIRV_MODULES in the caller to the .spv files.
 function(silica_add_vulkan_backend target)
   if(NOT SILICA_VULKAN OR NOT SILICA_VULKAN_HEADERS OR NOT SILICA_GLSLANG)
-    message(STATUS "The Vulkan backend is left out: SILICA_VULKAN=${SILICA_VULKAN}, headers: ${SILICA_VULKAN_HEADERS}, "
-                   "glslangValidator: ${SILICA_GLSLANG} (Debian and Ubuntu: libvulkan-dev, glslang-tools)")
+    message(STATUS "The Vulkan backend is left out: SILICA_VULKAN=${SILICA_VULKAN}, "
+                   "headers: ${SILICA_VULKAN_HEADERS}, glslangValidator: ${SILICA_GLSLANG} "
+                   "(Debian and Ubuntu: libvulkan-dev, glslang-tools)")
     target_sources(${target} PRIVATE src/backends/vulkan/absent.cpp)
     return()
   endif()
@@ -46,7 +47,8 @@ function(silica_add_vulkan_backend target)
   endforeach()
   file(MAKE_DIRECTORY ${folder})
   file(CONFIGURE OUTPUT ${folder}/vulkan_modules.h
-       CONTENT "#include <cstdint>\nnamespace silica::vulkan {\nnamespace {\n${includes}}\n}\n#define SILICA_VULKAN_MODULES(X)${rows}\n")
+    CONTENT "#include <cstdint>\nnamespace silica::vulkan {\nnamespace {\n${includes}}\n}
+#define SILICA_VULKAN_MODULES(X)${rows}\n")
   target_sources(${target} PRIVATE ${headers}
     src/backends/vulkan/allocator.cpp src/backends/vulkan/cache.cpp src/backends/vulkan/context.cpp
     src/backends/vulkan/device.cpp src/backends/vulkan/kernels.cpp src/backends/vulkan/loader.cpp

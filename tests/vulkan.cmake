@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Tests of the Vulkan backend; included by CMakeLists.txt, after silica_test(). They need a device: on a machine
-# without a GPU, Mesa's lavapipe (docs/devices.md). Where the backend was left out of the build there are none.
+# Tests of the Vulkan backend; included by CMakeLists.txt, after silica_test(). They need a device: without a
+# GPU, Mesa's lavapipe (docs/devices.md). Where the backend was left out of the build there are none.
 silica_test(rounding_test)
 if(SILICA_SPIRV_MODULES)
   silica_test(vulkan_test)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# vulkan_validation_test.sh <vulkan_test> <vulkan_backend_test>: runs them under the validation layer with synchronization
-# validation, which must say nothing. SampledInputs is left out: the same commands on more data.
+# vulkan_validation_test.sh <vulkan_test> <vulkan_backend_test>: runs them under the validation layer with
+# synchronization validation, which must say nothing. SampledInputs is left out: the same commands on more data.
 set -u
 export VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
 export VK_LAYER_ENABLES=VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT
