@@ -4,6 +4,7 @@
 // in turn. Past the end of k nothing is added, not even zero: it would turn -0 into +0.
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "kernels/prelude_glsl.h"
 #include "kernels/vulkan.h"
 
@@ -46,8 +47,8 @@ void main() {
 
   precise float total[part][part];
   float chain[part][part];
-  for (uint r = 0; r < part; ++r) {
-    for (uint c = 0; c < part; ++c) total[r][c] = chain[r][c] = 0.0f;
+  [[unroll]] for (uint r = 0; r < part; ++r) {
+    [[unroll]] for (uint c = 0; c < part; ++c) total[r][c] = chain[r][c] = 0.0f;
   }
   uint64_t a_stride = transpose_a ? m : k;
   uint64_t b_stride = transpose_b ? k : n;
@@ -57,24 +58,28 @@ void main() {
     barrier();
     uint count = uint(min(k - from, uint64_t(depth)));
     for (uint q = 0; q < count; ++q) {
-      for (uint r = 0; r < part; ++r) {
-        for (uint c = 0; c < part; ++c) {
-          chain[r][c] = fma_(a_tile[q][ty + r * across], b_tile[q][tx + c * across], chain[r][c]);
-        }
+      float a_part[part];
+      float b_part[part];
+      [[unroll]] for (uint e = 0; e < part; ++e) {
+        a_part[e] = a_tile[q][ty + e * across];
+        b_part[e] = b_tile[q][tx + e * across];
+      }
+      [[unroll]] for (uint r = 0; r < part; ++r) {
+        [[unroll]] for (uint c = 0; c < part; ++c) chain[r][c] = fma_(a_part[r], b_part[c], chain[r][c]);
       }
     }
     barrier();
     bool block_ends = (from + depth) % block == 0 || from + depth >= k;
     if (!block_ends) continue;
-    for (uint r = 0; r < part; ++r) {
-      for (uint c = 0; c < part; ++c) {
+    [[unroll]] for (uint r = 0; r < part; ++r) {
+      [[unroll]] for (uint c = 0; c < part; ++c) {
         total[r][c] = total[r][c] + chain[r][c];
         chain[r][c] = 0.0f;
       }
     }
   }
-  for (uint r = 0; r < part; ++r) {
-    for (uint c = 0; c < part; ++c) {
+  [[unroll]] for (uint r = 0; r < part; ++r) {
+    [[unroll]] for (uint c = 0; c < part; ++c) {
       uint64_t i = row + ty + r * across;
       uint64_t j = column + tx + c * across;
       if (i < m && j < n) store(word[2], i * n + j, total[r][c]);
