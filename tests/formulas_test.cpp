@@ -468,9 +468,8 @@ void check_spirv(const std::string& defines) {
   const auto run = [&](const std::string& command) {
     return std::system((command + " > " + listing).c_str());
   };
-  const int result =
-      run("glslangValidator -I" SILICA_SOURCE_DIR " " + defines + " --target-env vulkan1.2 " + shader.string() +
-          " -o " + module);
+  const int result = run("glslangValidator -I" SILICA_SOURCE_DIR " " + defines + " --target-env vulkan1.2 " +
+                         shader.string() + " -o " + module);
   EXPECT_EQ(result, 0) << defines << "\n" << read(listing);
   if (result == 0 && std::system("command -v spirv-dis > /dev/null") == 0) {
     ASSERT_EQ(run("spirv-dis --raw-id " + module), 0);
