@@ -1,18 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The vocabulary of formulas.h in GLSL 4.6 for Vulkan. `precise` puts NoContraction on the arithmetic.
 //
-// SILICA_FLOAT_CONTROLS: keep subnormals, infinities and NaN, round to nearest even (SPV_KHR_float_controls).
-//
-// SILICA_EMULATE_FMA: for a device whose fma() rounds twice; needs shaderFloat64.
-//
-// SILICA_EMULATE_RECIPROCAL: for a device whose division is not correctly rounded (Vulkan allows 2.5 ulp).
-#ifdef SILICA_FLOAT_CONTROLS
-#extension GL_EXT_spirv_intrinsics : require
-// DenormPreserve, SignedZeroInfNanPreserve, RoundingModeRTE: capability, mode, width.
-spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4464], 4459, 32);
-spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4466], 4461, 32);
-spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4467], 4462, 32);
-#endif
+// SILICA_EMULATE_FMA: for a device whose fma() rounds twice; needs shaderFloat64. For division and square roots
+// that are not correctly rounded (Vulkan allows 2.5 ulp) there are specialisation constants, set when a pipeline
+// is built. Float controls are added then too (src/backends/vulkan/pipeline.cpp).
+layout(constant_id = 100) const bool emulate_div_ = false;
+layout(constant_id = 101) const bool emulate_sqrt_ = false;
 
 #define REAL float
 #define UINT uint
@@ -22,8 +15,6 @@ spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [44
 FORMULA(uint) bits_(float x) { return floatBitsToUint(x); }
 FORMULA(float) from_bits_(uint u) { return uintBitsToFloat(u); }
 FORMULA(float) abs_(float x) { return from_bits_(bits_(x) & 0x7fffffffu); }
-// sqrt and division are only as good as the device's: see device.exact().
-FORMULA(float) sqrt_(float x) { return sqrt(x); }
 
 #ifdef SILICA_EMULATE_FMA
 // As fma_emulated_ of prelude_cpp.h: the sum of the exact product is rounded to odd, then to float.
@@ -44,18 +35,19 @@ FORMULA(float) fma_(float a, float b, float c) {
 FORMULA(float) fma_(float a, float b, float c) { return fma(a, b, c); }
 #endif
 
-#ifdef SILICA_EMULATE_RECIPROCAL
-// Two Newton steps; the second rounds correctly (Markstein, "Computation of elementary functions on the IBM
-// RISC System/6000 processor", 1990) but for a mantissa of ones, whose reciprocal is the upper neighbour of a
-// power of two.
-FORMULA(float) reciprocal_(float x) {
-  precise float y = 1.0f / x;
-  y = fma_(fma_(-x, y, 1.0f), y, y);
-  y = fma_(fma_(-x, y, 1.0f), y, y);
-  return uintBitsToFloat(floatBitsToUint(y) | uint((floatBitsToUint(x) & 0x007fffffu) == 0x007fffffu));
-}
-#else
-FORMULA(float) reciprocal_(float x) { return 1.0f / x; }
-#endif
+#define ROUGH_RECIPROCAL_(x) (1.0f / (x))
+#define ROUGH_SQRT_(x) sqrt(x)
+#include "kernels/rounding.h"
 
-FORMULA(float) div_(float a, float b) { return a / b; }
+FORMULA(float) div_(float a, float b) {
+  if (emulate_div_) return div_rounded_(a, b);
+  return a / b;
+}
+FORMULA(float) sqrt_(float x) {
+  if (emulate_sqrt_) return sqrt_rounded_(x);
+  return sqrt(x);
+}
+FORMULA(float) reciprocal_(float x) {
+  if (emulate_div_) return reciprocal_rounded_(x);
+  return 1.0f / x;
+}

@@ -14,16 +14,18 @@ namespace silica {
 class CommandList;
 
 struct DeviceOptions {
-  unsigned threads = 0;          // CPU: 0 takes SILICA_THREADS, or else every core this process may use
-  std::string_view max_isa = {};  // CPU: "baseline", "avx2" or "avx512"; empty takes SILICA_MAX_ISA, or the best
+  unsigned threads = 0;  // CPU: 0 takes SILICA_THREADS, or else every core this process may use
+  std::string_view max_isa =
+      {};  // CPU: "baseline", "avx2" or "avx512"; empty takes SILICA_MAX_ISA, or the best
 };
 
 struct DeviceInfo {
-  std::string name;         // what Device::open takes: "cpu"
+  std::string name;         // what Device::open takes: "cpu", "vulkan:0"
   std::string description;  // model, threads, instruction sets
   bool usable = false;
-  bool exact = false;  // keeps the exactness contract (docs/exactness.md)
-  std::string note;    // why not usable or not exact; empty otherwise
+  bool exact = false;     // keeps the exactness contract (docs/exactness.md)
+  bool software = false;  // a GPU's interface that the CPU runs: never opened unless it is named
+  std::string note;       // why not usable or not exact; empty otherwise
 };
 
 struct MemoryUse {
@@ -54,8 +56,9 @@ class Fence {
 // submit on a device takes effect in the order of the calls. Safe to use from several threads.
 class Device {
  public:
-  // `name` is "cpu"; empty opens the best device there is. Errors: invalid_argument (no such device; an option
-  // or a SILICA_ variable that makes no sense), unsupported (the machine lacks it).
+  // `name` is "cpu" or "vulkan:0"; "vulkan" takes SILICA_VULKAN_DEVICE (a number or part of a name), or else
+  // the best of its devices; empty opens the best device there is. Errors: invalid_argument (no such device;
+  // an option or a SILICA_ variable that makes no sense), unsupported (the machine lacks it).
   static Device open(std::string_view name = {}, const DeviceOptions& options = {});
 
   const DeviceInfo& info() const;

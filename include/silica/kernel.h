@@ -4,8 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace silica {
@@ -25,13 +27,13 @@ struct Groups {
   std::uint64_t begin = 0, end = 0;
 };
 
-// A kernel gets its arguments as one plain struct: the operands' addresses in the order of the dispatch, 8 bytes
-// each, then the parameters. The CPU gets a pointer to it, CUDA gets it as its only parameter, Vulkan as push
-// constants. At most this many bytes:
+// A kernel gets its arguments as one plain struct: the operands' addresses in the order of the dispatch, 8
+// bytes each, then the parameters. The CPU gets a pointer to it, CUDA gets it as its only parameter, Vulkan
+// as push constants. At most this many bytes:
 inline constexpr std::size_t max_argument_bytes = 128;
 
-// Computes groups [groups.begin, groups.end). Called by several threads at once with runs that do not overlap.
-// An exception thrown here surfaces in Fence::wait().
+// Computes groups [groups.begin, groups.end). Called by several threads at once with runs that do not
+// overlap. An exception thrown here surfaces in Fence::wait().
 using CpuFunction = void (*)(const void* arguments, Groups groups);
 
 struct CpuSource {
@@ -39,17 +41,31 @@ struct CpuSource {
   Tile tile;
 };
 
+// A module of SPIR-V 1.4 or 1.5, for Vulkan 1.2, with a compute entry point `main`. Addresses in the
+// arguments are physical storage buffer addresses (GL_EXT_buffer_reference). Groups are numbered as in
+// Groups, whatever the grid's directions: a group's number is x + 65535 * (y + 65535 * z) of gl_WorkGroupID.
+// The backend adds the float controls that the device offers (subnormals, infinities and NaN kept, round to
+// nearest even), unless the module has its own.
+struct SpirvSource {
+  std::span<const std::uint32_t> words = {};  // not copied: must outlive the registry
+  Tile tile = {};
+  // Specialisation constants, by constant_id.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> constants = {};
+};
+
 // One kernel, with what each backend needs to build it. A backend without a source refuses the kernel when it
 // is dispatched, not before.
 struct KernelSource {
-  CpuSource cpu;
+  CpuSource cpu = {};
+  SpirvSource vulkan = {};
 };
 
 class Backend;
 class Pipeline;
 
-// Names -> sources -> pipelines, one registry per device. A pipeline is built on first use and kept. Names read
-// `family.op.dtype`, as in `map.silu.f16`; messages call a kernel by its op. Safe to use from several threads.
+// Names -> sources -> pipelines, one registry per device. A pipeline is built on first use and kept. Names
+// read `family.op.dtype`, as in `map.silu.f16`; messages call a kernel by its op. Safe to use from several
+// threads.
 class KernelRegistry {
  public:
   explicit KernelRegistry(Backend& backend);
@@ -62,8 +78,8 @@ class KernelRegistry {
   bool contains(std::string_view name) const;
   std::vector<std::string> names() const;  // sorted; the library's own and the user's
 
-  // Builds the kernel if this is its first use. Errors: invalid_argument (no such name), unsupported (no source
-  // for this backend), compile_failed.
+  // Builds the kernel if this is its first use. Errors: invalid_argument (no such name), unsupported (no
+  // source for this backend), compile_failed.
   std::shared_ptr<const Pipeline> pipeline(std::string_view name);
 
  private:

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "backends/cpu/cpu.h"
+#include "backends/vulkan/vulkan.h"
 #include "core/backend.h"
 
 namespace silica {
 
 std::span<const BackendEntry> backends() {
   static constexpr BackendEntry table[] = {
+      {"vulkan", vulkan::list, vulkan::open},
       {"cpu", cpu::list, cpu::open},
   };
   return table;

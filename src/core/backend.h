@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -55,8 +56,8 @@ class Backend {
 struct BackendEntry {
   std::string_view name;  // "cpu"
   std::vector<DeviceInfo> (*list)();
-  // `ordinal` is the number after the colon, 0 without one.
-  std::unique_ptr<Backend> (*open)(unsigned ordinal, const DeviceOptions& options);
+  // `ordinal` is the number after the colon, if there is one.
+  std::unique_ptr<Backend> (*open)(std::optional<unsigned> ordinal, const DeviceOptions& options);
 };
 std::span<const BackendEntry> backends();  // best first
 

@@ -20,12 +20,12 @@ std::string known_names() {
   return names;
 }
 
-// "cuda:1" -> the row "cuda" and 1.
-std::pair<const BackendEntry*, unsigned> parse_name(std::string_view name) {
+// "cuda:1" -> the row "cuda" and 1; "cuda" has no number.
+std::pair<const BackendEntry*, std::optional<unsigned>> parse_name(std::string_view name) {
   const std::string_view kind = name.substr(0, name.find(':'));
   for (const BackendEntry& entry : backends()) {
     if (entry.name != kind) continue;
-    if (kind.size() == name.size()) return {&entry, 0};
+    if (kind.size() == name.size()) return {&entry, std::nullopt};
     unsigned ordinal = 0;
     const char* end = name.data() + name.size();
     const auto [stop, error] = std::from_chars(name.data() + kind.size() + 1, end, ordinal);
@@ -50,7 +50,7 @@ Device Device::open(std::string_view name, const DeviceOptions& options) {
   }
   for (const BackendEntry& entry : backends()) {
     for (const DeviceInfo& info : entry.list()) {
-      if (info.usable && info.exact) return open(info.name, options);
+      if (info.usable && info.exact && !info.software) return open(info.name, options);
     }
   }
   fail(ErrorCode::unsupported, "device: none of ", known_names(), " is usable here");

@@ -43,6 +43,9 @@ struct Program {
   std::vector<std::size_t> stage_ends;
   std::shared_ptr<Storage> arena;  // the temporaries' memory; null without any
   std::size_t temporary_bytes_unpacked = 0;
+  // What a backend made of the program at its first submit, guarded by the backend. Last, so that it goes
+  // first: it may have to wait for work that uses the rest.
+  mutable std::shared_ptr<void> prepared = nullptr;
 };
 
 // Splits commands at hazards: read after write, write after read, write after write.

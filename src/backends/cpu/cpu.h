@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -12,7 +13,7 @@
 namespace silica::cpu {
 
 std::vector<DeviceInfo> list();
-std::unique_ptr<Backend> open(unsigned ordinal, const DeviceOptions& options);
+std::unique_ptr<Backend> open(std::optional<unsigned> ordinal, const DeviceOptions& options);
 
 // The instruction sets that kernels are built for, least first.
 enum class Isa { baseline, avx2, avx512 };

@@ -32,7 +32,8 @@ unsigned choose_threads(unsigned asked) {
       refuse("SILICA_THREADS is '", text, "', expected a whole number from 1 to ", most_threads);
     }
   }
-  if (asked > most_threads) refuse("cpu: ", asked, " threads were asked for, at most ", most_threads, " are possible");
+  if (asked > most_threads)
+    refuse("cpu: ", asked, " threads were asked for, at most ", most_threads, " are possible");
   return asked == 0 ? available_threads() : asked;
 }
 
@@ -62,8 +63,8 @@ DeviceInfo describe(unsigned threads, Isa used) {
     sets = message(sets, sets.empty() ? "" : " ", to_string(isa), isa == used ? "*" : "");
   }
   return {.name = "cpu",
-          .description = message(model_name(), ", ", threads, threads == 1 ? " thread" : " threads", ", kernels for ",
-                                 sets, " (* in use)"),
+          .description = message(model_name(), ", ", threads, threads == 1 ? " thread" : " threads",
+                                 ", kernels for ", sets, " (* in use)"),
           .usable = true,
           .exact = true,
           .note = {}};
@@ -130,8 +131,9 @@ class CpuBackend : public Backend {
 
 std::vector<DeviceInfo> list() { return {describe(choose_threads(0), choose_isa({}))}; }
 
-std::unique_ptr<Backend> open(unsigned ordinal, const DeviceOptions& options) {
-  if (ordinal != 0) refuse("device: there is one CPU device, 'cpu'; 'cpu:", ordinal, "' does not exist");
+std::unique_ptr<Backend> open(std::optional<unsigned> ordinal, const DeviceOptions& options) {
+  if (ordinal.value_or(0) != 0)
+    refuse("device: there is one CPU device, 'cpu'; 'cpu:", *ordinal, "' does not exist");
   return std::make_unique<CpuBackend>(choose_threads(options.threads), choose_isa(options.max_isa));
 }
 

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+// Elementwise kernels: load, compute in f32, round once to the output's dtype. Arguments: inputs, outputs, n, s.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "kernels/prelude_glsl.h"
+#include "kernels/vulkan.h"
+
+layout(local_size_x = 256) in;
+// 2 * the line of the op's row in ops.inc, + 1 for its backward; or one of the constants below.
+layout(constant_id = 0) const int kernel = 0;
+layout(constant_id = 1) const uint inputs = 1;
+layout(constant_id = 2) const uint outputs = 1;
+layout(constant_id = 3) const uint from = 0;  // dtypes: 0 f32, 1 f16, 2 bf16
+layout(constant_id = 4) const uint to = 0;
+
+const int kernel_cast = 1;
+const int kernel_fill = 2;
+const uint per_thread = 4;
+
+float load_as(uint64_t address, uint64_t i) {
+  if (from == 0) return load(address, i);
+  uint h = uint(Half(address + i * 2ul).value);
+  if (from == 1) return f16_to_f32_(h);
+  return bf16_to_f32_(h);
+}
+
+void store_as(uint64_t address, uint64_t i, float value) {
+  if (to == 0) {
+    store(address, i, value);
+  } else if (to == 1) {
+    Half(address + i * 2ul).value = uint16_t(f32_to_f16_(value));
+  } else {
+    Half(address + i * 2ul).value = uint16_t(f32_to_bf16_(value));
+  }
+}
+
+#define INPUT(j) load_as(word[j], i)
+
+#define SILICA_UNARY(op, y, derivative) \
+  case 2 * __LINE__: {                  \
+    float x = INPUT(0);                 \
+    r0 = y;                             \
+    break;                              \
+  }                                     \
+  case 2 * __LINE__ + 1: {              \
+    float x = INPUT(0);                 \
+    float dy = INPUT(1);                \
+    r0 = dy * (derivative);             \
+    break;                              \
+  }
+#define SILICA_UNARY_SCALAR(op, y, derivative) \
+  case 2 * __LINE__: {                         \
+    float x = INPUT(0);                        \
+    r0 = y;                                    \
+    break;                                     \
+  }
+#define SILICA_BINARY_FORWARD(c) \
+  case 2 * __LINE__: {           \
+    float a = INPUT(0);          \
+    float b = INPUT(1);          \
+    r0 = c;                      \
+    break;                       \
+  }
+#define SILICA_BINARY(op, c, da, db) \
+  SILICA_BINARY_FORWARD(c)           \
+  case 2 * __LINE__ + 1: {           \
+    float a = INPUT(0);              \
+    float b = INPUT(1);              \
+    float dc = INPUT(2);             \
+    r0 = da;                         \
+    r1 = db;                         \
+    break;                           \
+  }
+#define SILICA_BINARY_LINEAR(op, c, da, db) \
+  SILICA_BINARY_FORWARD(c)                  \
+  case 2 * __LINE__ + 1: {                  \
+    float dc = INPUT(0);                    \
+    r0 = da;                                \
+    r1 = db;                                \
+    break;                                  \
+  }
+
+void element(uint64_t i, float s) {
+  precise float r0 = 0.0f;
+  precise float r1 = 0.0f;
+  switch (kernel) {
+    case kernel_cast: r0 = INPUT(0); break;
+    case kernel_fill: r0 = s; break;
+#include "kernels/ops.inc"
+  }
+  store_as(word[inputs], i, r0);
+  if (outputs > 1) store_as(word[inputs + 1], i, r1);
+}
+
+void main() {
+  uint64_t n = word[inputs + outputs];
+  float s = low_float(word[inputs + outputs + 1]);
+  uint64_t first = group_number() * (per_thread * gl_WorkGroupSize.x) + gl_LocalInvocationID.x;
+  for (uint j = 0; j < per_thread; ++j) {
+    uint64_t i = first + j * gl_WorkGroupSize.x;
+    if (i < n) element(i, s);
+  }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+// The names of the library's kernels, each with its module and specialisation constants (kernels/*/*.comp).
+#include "backends/vulkan/context.h"
+#include "core/format.h"
+#include "silica/dtype.h"
+
+// Made at build time from kernels/: for each module the words, with the device's fma and with the emulated
+// one.
+#include "vulkan_modules.h"
+
+namespace silica::vulkan {
+
+namespace {
+
+struct Module {
+  std::span<const std::uint32_t> native, emulated;
+};
+#define SILICA_MODULE(name) constexpr Module name##_module{name##_native, name##_emulated};
+SILICA_VULKAN_MODULES(SILICA_MODULE)
+#undef SILICA_MODULE
+
+// Constant ids: prelude_glsl.h.
+constexpr std::uint32_t emulate_div_id = 100, emulate_sqrt_id = 101;
+
+class Table {
+ public:
+  explicit Table(const Primitives& primitives) : primitives_(primitives) {}
+
+  // `values` are the constants 0, 1, ...
+  void add(std::string name, const Module& module, Tile tile, std::initializer_list<std::uint32_t> values) {
+    SpirvSource source{primitives_.emulate_fma ? module.emulated : module.native, tile, {}};
+    std::uint32_t id = 0;
+    for (const std::uint32_t value : values) source.constants.emplace_back(id++, value);
+    source.constants.emplace_back(emulate_div_id, primitives_.emulate_div);
+    source.constants.emplace_back(emulate_sqrt_id, primitives_.emulate_sqrt);
+    kernels.emplace_back(std::move(name), KernelSource{.cpu = {}, .vulkan = std::move(source)});
+  }
+
+  std::vector<std::pair<std::string, KernelSource>> kernels;
+
+ private:
+  const Primitives& primitives_;
+};
+
+constexpr DType map_dtypes[] = {DType::f32, DType::f16, DType::bf16};
+constexpr std::uint32_t kernel_cast = 1, kernel_fill = 2;
+constexpr Tile map_tile{1024}, byte_tile{4096};
+
+void add_map(Table& table, std::string_view op, std::uint32_t kernel, std::uint32_t inputs,
+             std::uint32_t outputs) {
+  for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
+    table.add(message("map.", op, ".", to_string(map_dtypes[d])), map_module, map_tile,
+              {kernel, inputs, outputs, d, d});
+  }
+}
+
+void add_maps(Table& table) {
+#define SILICA_FORWARD(op, inputs) add_map(table, #op, 2 * __LINE__, inputs, 1);
+#define SILICA_BACKWARD(op, inputs, outputs) \
+  add_map(table, #op "_backward", 2 * __LINE__ + 1, inputs, outputs);
+#define SILICA_UNARY(op, ...) SILICA_FORWARD(op, 1) SILICA_BACKWARD(op, 2, 1)
+#define SILICA_UNARY_SCALAR(op, ...) SILICA_FORWARD(op, 1)
+#define SILICA_BINARY(op, ...) SILICA_FORWARD(op, 2) SILICA_BACKWARD(op, 3, 2)
+#define SILICA_BINARY_LINEAR(op, ...) SILICA_FORWARD(op, 2) SILICA_BACKWARD(op, 1, 2)
+#include "kernels/ops.inc"
+  add_map(table, "fill", kernel_fill, 0, 1);
+  for (std::uint32_t from = 0; from < std::size(map_dtypes); ++from) {
+    for (std::uint32_t to = 0; to < std::size(map_dtypes); ++to) {
+      if (from == to) continue;
+      table.add(message("map.cast.", to_string(map_dtypes[from]), ".", to_string(map_dtypes[to])), map_module,
+                map_tile, {kernel_cast, 1, 1, from, to});
+    }
+  }
+  table.add("map.zero", bytes_module, byte_tile, {0});
+  table.add("map.copy", bytes_module, byte_tile, {1});
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, KernelSource>> kernels_for(const Primitives& primitives) {
+  Table table(primitives);
+  add_maps(table);
+  constexpr Tile one{1}, columns{32}, table_columns{16}, square{64, 64}, elements{256};
+  table.add("row.rms_norm.f32", row_module, one, {0});
+  table.add("row.rms_norm_scale.f32", row_module, one, {1});
+  table.add("row.rms_norm_backward.f32", row_module, one, {2});
+  table.add("row.rms_norm_backward_weight.f32", row_module, columns, {3});
+  table.add("row.mean.f32", row_module, one, {4});
+  table.add("row.cross_entropy.f32", row_module, one, {5});
+  table.add("row.cross_entropy_backward.f32", row_module, one, {6});
+  table.add("matmul.matmul.f32", matmul_module, square, {});
+  table.add("embedding.embedding.f32", embedding_module, one, {0});
+  table.add("embedding.embedding_backward.f32", embedding_module, table_columns, {1});
+  table.add("adamw.adamw_step.f32", adamw_module, one, {0});
+  table.add("adamw.adamw.f32", adamw_module, elements, {1});
+  return std::move(table.kernels);
+}
+
+SpirvSource probe_source(bool emulate_fma) {
+  return {emulate_fma ? probe_module.emulated : probe_module.native, Tile{256}, {}};
+}
+
+}  // namespace silica::vulkan
