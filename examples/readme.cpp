@@ -15,7 +15,8 @@ int main() {
   CommandEncoder encoder(device);  // records; nothing runs yet
   Tape tape(encoder);
   const Variable gate = tape.variable(w_gate), up = tape.variable(w_up), input = tape.constant(x);
-  const Variable y = swiglu(matmul(input, gate, {.transpose_b = true}), matmul(input, up, {.transpose_b = true}));
+  const Variable y =
+      swiglu(matmul(input, gate, {.transpose_b = true}), matmul(input, up, {.transpose_b = true}));
   const Variable mean = cross_entropy(y, targets);
   tape.backward(mean);
   copy(encoder, mean.value(), loss);

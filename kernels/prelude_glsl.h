@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The vocabulary of formulas.h in GLSL 4.6 for Vulkan. `precise` puts NoContraction on the arithmetic.
 //
-// SILICA_EMULATE_FMA: for a device whose fma() rounds twice; needs shaderFloat64. For division and square roots
-// that are not correctly rounded (Vulkan allows 2.5 ulp) there are specialisation constants, set when a pipeline
-// is built. Float controls are added then too (src/backends/vulkan/pipeline.cpp).
+// SILICA_EMULATE_FMA: for a device whose fma() rounds twice; needs shaderFloat64. For division and square
+// roots that are not correctly rounded (Vulkan allows 2.5 ulp) there are specialisation constants, set when a
+// pipeline is built. Float controls are added then too (src/backends/vulkan/pipeline.cpp).
 layout(constant_id = 100) const bool emulate_div_ = false;
 layout(constant_id = 101) const bool emulate_sqrt_ = false;
 

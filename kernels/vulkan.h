@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the Vulkan kernels share, in GLSL. Operands are addresses in the push constants (kernel.h), which every
-// kernel reads as 64-bit words: the operands first, then the parameters of its CPU sibling.
+// What the Vulkan kernels share, in GLSL. Operands are addresses in the push constants (kernel.h), which
+// every kernel reads as 64-bit words: the operands first, then the parameters of its CPU sibling.
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_shader_16bit_storage : require
 #extension GL_EXT_shader_8bit_storage : require

@@ -101,6 +101,7 @@ struct Hostile {
   const char* message;
   std::string data = std::string(8, 'x');
 };
+void PrintTo(const Hostile& hostile, std::ostream* out) { *out << hostile.name; }
 
 std::string nested(int depth) {
   return R"({"w":{"dtype":"F32","shape":)" + std::string(static_cast<std::size_t>(depth), '[');

@@ -13,10 +13,10 @@ namespace silica {
 
 class CommandList;
 
+// Of the CPU.
 struct DeviceOptions {
-  unsigned threads = 0;  // CPU: 0 takes SILICA_THREADS, or else every core this process may use
-  std::string_view max_isa =
-      {};  // CPU: "baseline", "avx2" or "avx512"; empty takes SILICA_MAX_ISA, or the best
+  unsigned threads = 0;           // 0: SILICA_THREADS, or else every core this process may use
+  std::string_view max_isa = {};  // "baseline", "avx2" or "avx512"; empty: SILICA_MAX_ISA, or the best
 };
 
 struct DeviceInfo {

@@ -15,10 +15,13 @@ constexpr std::size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f32:
     case DType::i32:
-    case DType::u32: return 4;
+    case DType::u32:
+      return 4;
     case DType::f16:
-    case DType::bf16: return 2;
-    case DType::u8: return 1;
+    case DType::bf16:
+      return 2;
+    case DType::u8:
+      return 1;
   }
   return 0;
 }
@@ -44,33 +47,25 @@ struct bf16 {
 };
 
 // The dtype of a C++ element type; other types do not compile.
-template <class T>
-struct DTypeOf;
-template <>
-struct DTypeOf<float> {
+template <class T> struct DTypeOf;
+template <> struct DTypeOf<float> {
   static constexpr DType value = DType::f32;
 };
-template <>
-struct DTypeOf<f16> {
+template <> struct DTypeOf<f16> {
   static constexpr DType value = DType::f16;
 };
-template <>
-struct DTypeOf<bf16> {
+template <> struct DTypeOf<bf16> {
   static constexpr DType value = DType::bf16;
 };
-template <>
-struct DTypeOf<std::int32_t> {
+template <> struct DTypeOf<std::int32_t> {
   static constexpr DType value = DType::i32;
 };
-template <>
-struct DTypeOf<std::uint32_t> {
+template <> struct DTypeOf<std::uint32_t> {
   static constexpr DType value = DType::u32;
 };
-template <>
-struct DTypeOf<std::uint8_t> {
+template <> struct DTypeOf<std::uint8_t> {
   static constexpr DType value = DType::u8;
 };
-template <class T>
-inline constexpr DType dtype_of = DTypeOf<T>::value;
+template <class T> inline constexpr DType dtype_of = DTypeOf<T>::value;
 
 }  // namespace silica

@@ -18,8 +18,8 @@ namespace silica {
 struct Program;
 
 // What a kernel does with an operand. `write` promises nothing about what was there and must not overlap any
-// other operand. `in_place` is a `write` that may also be exactly one of the inputs: the kernel writes element i
-// only after its last read of element i. No other overlap with a written operand is accepted.
+// other operand. `in_place` is a `write` that may also be exactly one of the inputs: the kernel writes
+// element i only after its last read of element i. No other overlap with a written operand is accepted.
 enum class Access { read, write, in_place, read_write };
 
 struct Operand {
@@ -73,8 +73,8 @@ class CommandEncoder {
   // A refused dispatch changes nothing.
   template <class Parameters>
     requires std::is_trivially_copyable_v<Parameters>
-  void dispatch(std::string_view kernel, std::initializer_list<Operand> operands, const Parameters& parameters,
-                const Grid& grid) {
+  void dispatch(std::string_view kernel, std::initializer_list<Operand> operands,
+                const Parameters& parameters, const Grid& grid) {
     dispatch_bytes(kernel, std::span(operands.begin(), operands.size()),
                    std::as_bytes(std::span(&parameters, 1)), grid);
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The ops. Each checks its arguments, then records its commands in the encoder; outputs come last. All tensors
-// must live on the encoder's device and hold at least one element. A refused op throws silica::Error
-// (invalid_argument) and leaves the encoder as it was. Results are the same bits on every device; the order of
-// every sum is in docs/exactness.md, the measured accuracy in docs/numerics.md.
+// The ops. Each checks its arguments, then records its commands in the encoder; outputs come last. All
+// tensors must live on the encoder's device and hold at least one element. A refused op throws silica::Error
+// (invalid_argument) and leaves the encoder as it was. Results are the same bits on every device; the order
+// of every sum is in docs/exactness.md, the measured accuracy in docs/numerics.md.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ namespace silica {
 // ---- Elementwise: f32, f16 or bf16, one dtype per call, computed in f32 and rounded once to the output.
 // Operands have equal element counts. An output may be exactly one of the inputs.
 
-void silu(CommandEncoder& encoder, const Tensor& x, const Tensor& y);     // y = x / (1 + exp(-x))
-void sigmoid(CommandEncoder& encoder, const Tensor& x, const Tensor& y);  // y = 1 / (1 + exp(-x))
+void silu(CommandEncoder& encoder, const Tensor& x, const Tensor& y);                 // y = x / (1 + exp(-x))
+void sigmoid(CommandEncoder& encoder, const Tensor& x, const Tensor& y);              // y = 1 / (1 + exp(-x))
 void scale(CommandEncoder& encoder, const Tensor& x, float factor, const Tensor& y);  // y = factor * x
 void add(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c);  // c = a + b
 void sub(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c);  // c = a - b
@@ -45,8 +45,8 @@ void copy_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);
 void cast(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
 void cast_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);  // a cast back
 
-// ---- matmul, f32. c (m, n) = op(a) (m, k) * op(b) (k, n), where op transposes a stored (k, m) or b stored (n, k).
-// More than two dimensions are seen as (rows, cols), see Shape. Outputs must not overlap inputs.
+// ---- matmul, f32. c (m, n) = op(a) (m, k) * op(b) (k, n), where op transposes a stored (k, m) or b stored
+// (n, k). More than two dimensions are seen as (rows, cols), see Shape. Outputs must not overlap inputs.
 
 struct MatmulOptions {
   bool transpose_a = false;
@@ -63,16 +63,17 @@ void matmul_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, 
 struct NormOptions {
   float epsilon = 1e-5f;
 };
-// y = x / sqrt(mean(x^2) + epsilon) * weight: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.
-// y may be exactly x.
+// y = x / sqrt(mean(x^2) + epsilon) * weight: Zhang and Sennrich, "Root Mean Square Layer Normalization",
+// 2019. y may be exactly x.
 void rms_norm(CommandEncoder& encoder, const Tensor& x, const Tensor& weight, const Tensor& y,
               const NormOptions& options = {});
-// dx (rows, cols), which may be exactly dy or x; dweight (cols). A default-constructed Tensor is not computed.
+// dx (rows, cols), which may be exactly dy or x; dweight (cols). A default-constructed Tensor is not
+// computed.
 void rms_norm_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& weight, const Tensor& dy,
                        const Tensor& dx, const Tensor& dweight, const NormOptions& options = {});
 
-// ---- Tables and losses. ids and targets are u32. An id that is out of range makes its row NaN; no memory outside
-// the operands is ever touched.
+// ---- Tables and losses. ids and targets are u32. An id that is out of range makes its row NaN; no memory
+// outside the operands is ever touched.
 
 // y (n, cols) = table (rows, cols)[ids (n)]
 void embedding(CommandEncoder& encoder, const Tensor& table, const Tensor& ids, const Tensor& y);
@@ -80,7 +81,8 @@ void embedding(CommandEncoder& encoder, const Tensor& table, const Tensor& ids, 
 // range adds nothing.
 void embedding_backward(CommandEncoder& encoder, const Tensor& ids, const Tensor& dy, const Tensor& dtable);
 
-// loss (1 element) = mean over rows of log(sum(exp(logits))) - logits[target]; logits (rows, cols), targets (rows).
+// loss (1 element) = mean over rows of log(sum(exp(logits))) - logits[target]; logits (rows, cols), targets
+// (rows).
 void cross_entropy(CommandEncoder& encoder, const Tensor& logits, const Tensor& targets, const Tensor& loss);
 // dlogits = dloss (1 element) / rows * (softmax(logits) - onehot(target)); it may be exactly logits.
 void cross_entropy_backward(CommandEncoder& encoder, const Tensor& logits, const Tensor& targets,
@@ -94,9 +96,9 @@ struct AdamWOptions {
   float epsilon = 1e-8f;
   float weight_decay = 0.01f;
 };
-// What changes from step to step lives in `state` (3 elements): learning rate, beta1^t, beta2^t. Upload {rate, 1,
-// 1} to begin; write a new rate into element 0 whenever it changes.
-// Once per step, before the step's adamw calls: t becomes t + 1.
+// What changes from step to step lives in `state` (3 elements): learning rate, beta1^t, beta2^t. Upload
+// {rate, 1, 1} to begin; write a new rate into element 0 whenever it changes. Once per step, before the
+// step's adamw calls: t becomes t + 1.
 void adamw_step(CommandEncoder& encoder, const Tensor& state, const AdamWOptions& options = {});
 // m = beta1 m + (1 - beta1) gradient; v = beta2 v + (1 - beta2) gradient^2;
 // weight -= rate * (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay * weight).

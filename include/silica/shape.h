@@ -9,9 +9,9 @@
 
 namespace silica {
 
-// The extent of each dimension, outermost first; elements are contiguous, the last dimension fastest. Rank 0 is
-// a scalar (one element). Errors: invalid_argument if there are more than max_rank dimensions or the element
-// count does not fit 63 bits.
+// The extent of each dimension, outermost first; elements are contiguous, the last dimension fastest. Rank 0
+// is a scalar (one element). Errors: invalid_argument if there are more than max_rank dimensions or the
+// element count does not fit 63 bits.
 class Shape {
  public:
   static constexpr std::size_t max_rank = 6;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Reverse-mode differentiation. A tape records variables while the ops encode; backward encodes the reverse pass
-// into the same encoder.
+// Reverse-mode differentiation. A tape records variables while the ops encode; backward encodes the reverse
+// pass into the same encoder.
 //
 //   Tape tape(encoder);
 //   Variable w = tape.variable(weight);
@@ -19,8 +19,8 @@ namespace silica {
 
 struct TapeRecord;  // what a Tape and its variables share
 
-// A handle to a value on a tape. Using one after its tape was reset or destroyed, or together with another tape's,
-// is an error (invalid_argument).
+// A handle to a value on a tape. Using one after its tape was reset or destroyed, or together with another
+// tape's, is an error (invalid_argument).
 class Variable {
  public:
   Variable() = default;
@@ -43,14 +43,14 @@ class Tape {
   Variable variable(const Tensor& value);  // a leaf whose gradient is wanted
   Variable constant(const Tensor& value);  // an input without one
 
-  // Encodes the gradients of `y` with respect to every variable, once per tape. Without a seed y must have one
-  // element, and its gradient is 1; a seed has y's dtype and element count.
+  // Encodes the gradients of `y` with respect to every variable, once per tape. Without a seed y must have
+  // one element, and its gradient is 1; a seed has y's dtype and element count.
   void backward(const Variable& y);
   void backward(const Variable& y, const Tensor& seed);
 
-  // After backward: dy/dx, shaped like x. For a leaf an ordinary tensor (all zero if y does not depend on it),
-  // for others an encoder's temporary. Errors: invalid_argument (before backward; a constant; a value that y
-  // does not depend on).
+  // After backward: dy/dx, shaped like x. For a leaf an ordinary tensor (all zero if y does not depend on
+  // it), for others an encoder's temporary. Errors: invalid_argument (before backward; a constant; a value
+  // that y does not depend on).
   Tensor gradient(const Variable& x) const;
 
   void reset();  // forgets everything; earlier handles become invalid

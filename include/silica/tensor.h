@@ -21,8 +21,8 @@ template <class R>
 concept ElementRange = std::ranges::contiguous_range<R> && std::ranges::sized_range<R> &&
                        requires { DTypeOf<std::ranges::range_value_t<R>>::value; };
 
-// A handle to typed, shaped, contiguous memory on a device: storage + offset + shape + dtype. Copies and views
-// share the storage. A tensor may be empty (an extent of 0); ops refuse such operands with a message.
+// A handle to typed, shaped, contiguous memory on a device: storage + offset + shape + dtype. Copies and
+// views share the storage. A tensor may be empty (an extent of 0); ops refuse such operands with a message.
 class Tensor {
  public:
   Tensor() = default;  // no tensor; only good for being assigned to, or for "not wanted"
@@ -52,8 +52,7 @@ class Tensor {
   // Copy all elements from or to host memory, after whatever was submitted before; they return when done.
   // Errors: invalid_argument (dtype or count differ; an encoder's temporary, which has memory only while its
   // list runs), device_lost.
-  template <ElementRange R>
-  void upload(const R& values) const {
+  template <ElementRange R> void upload(const R& values) const {
     using T = std::ranges::range_value_t<R>;
     upload_bytes(std::as_bytes(std::span<const T>(std::ranges::data(values), std::ranges::size(values))),
                  dtype_of<T>);
@@ -63,8 +62,7 @@ class Tensor {
   void download(std::span<T> values) const {
     download_bytes(std::as_writable_bytes(values), dtype_of<T>);
   }
-  template <class T>
-  std::vector<T> download() const {
+  template <class T> std::vector<T> download() const {
     std::vector<T> values(size());
     download(std::span<T>(values));
     return values;

@@ -12,7 +12,8 @@ namespace {
 
 #include "kernels/formulas.h"
 
-constexpr std::uint32_t tile = 4096;  // elements a group: some microseconds of work, and 16 KiB of each operand
+constexpr std::uint32_t tile =
+    4096;  // elements a group: some microseconds of work, and 16 KiB of each operand
 
 struct F32 {
   using Element = float;
@@ -39,56 +40,56 @@ Range elements(Groups groups, std::uint64_t n) {
 }
 
 // One struct per kernel: what it computes from `in` to `out`, with the scalar s.
-#define SILICA_UNARY(op, y, derivative)                                                             \
-  struct op##_map {                                                                                 \
-    static constexpr int inputs = 1, outputs = 1;                                                   \
-    static void apply(const float* in, float* out, [[maybe_unused]] float s) {                      \
-      const float x = in[0];                                                                        \
-      out[0] = y;                                                                                   \
-    }                                                                                               \
-  };                                                                                                \
-  struct op##_backward_map {                                                                        \
-    static constexpr int inputs = 2, outputs = 1;                                                   \
-    static void apply(const float* in, float* out, [[maybe_unused]] float s) {                      \
-      const float x = in[0], dy = in[1];                                                            \
-      out[0] = dy * (derivative);                                                                   \
-    }                                                                                               \
+#define SILICA_UNARY(op, y, derivative)                                        \
+  struct op##_map {                                                            \
+    static constexpr int inputs = 1, outputs = 1;                              \
+    static void apply(const float* in, float* out, [[maybe_unused]] float s) { \
+      const float x = in[0];                                                   \
+      out[0] = y;                                                              \
+    }                                                                          \
+  };                                                                           \
+  struct op##_backward_map {                                                   \
+    static constexpr int inputs = 2, outputs = 1;                              \
+    static void apply(const float* in, float* out, [[maybe_unused]] float s) { \
+      const float x = in[0], dy = in[1];                                       \
+      out[0] = dy * (derivative);                                              \
+    }                                                                          \
   };
-#define SILICA_UNARY_SCALAR(op, y, derivative)                   \
-  struct op##_map {                                              \
-    static constexpr int inputs = 1, outputs = 1;                \
-    static void apply(const float* in, float* out, float s) {    \
-      const float x = in[0];                                     \
-      out[0] = y;                                                \
-    }                                                            \
+#define SILICA_UNARY_SCALAR(op, y, derivative)                \
+  struct op##_map {                                           \
+    static constexpr int inputs = 1, outputs = 1;             \
+    static void apply(const float* in, float* out, float s) { \
+      const float x = in[0];                                  \
+      out[0] = y;                                             \
+    }                                                         \
   };
-#define SILICA_BINARY_FORWARD(op, c)                     \
-  struct op##_map {                                      \
-    static constexpr int inputs = 2, outputs = 1;        \
+#define SILICA_BINARY_FORWARD(op, c)                        \
+  struct op##_map {                                         \
+    static constexpr int inputs = 2, outputs = 1;           \
     static void apply(const float* in, float* out, float) { \
-      const float a = in[0], b = in[1];                  \
-      out[0] = c;                                        \
-    }                                                    \
+      const float a = in[0], b = in[1];                     \
+      out[0] = c;                                           \
+    }                                                       \
   };
-#define SILICA_BINARY(op, c, da, db)                     \
-  SILICA_BINARY_FORWARD(op, c)                           \
-  struct op##_backward_map {                             \
-    static constexpr int inputs = 3, outputs = 2;        \
+#define SILICA_BINARY(op, c, da, db)                        \
+  SILICA_BINARY_FORWARD(op, c)                              \
+  struct op##_backward_map {                                \
+    static constexpr int inputs = 3, outputs = 2;           \
     static void apply(const float* in, float* out, float) { \
-      const float a = in[0], b = in[1], dc = in[2];      \
-      out[0] = da;                                       \
-      out[1] = db;                                       \
-    }                                                    \
+      const float a = in[0], b = in[1], dc = in[2];         \
+      out[0] = da;                                          \
+      out[1] = db;                                          \
+    }                                                       \
   };
-#define SILICA_BINARY_LINEAR(op, c, da, db)              \
-  SILICA_BINARY_FORWARD(op, c)                           \
-  struct op##_backward_map {                             \
-    static constexpr int inputs = 1, outputs = 2;        \
+#define SILICA_BINARY_LINEAR(op, c, da, db)                 \
+  SILICA_BINARY_FORWARD(op, c)                              \
+  struct op##_backward_map {                                \
+    static constexpr int inputs = 1, outputs = 2;           \
     static void apply(const float* in, float* out, float) { \
-      const float dc = in[0];                            \
-      out[0] = da;                                       \
-      out[1] = db;                                       \
-    }                                                    \
+      const float dc = in[0];                               \
+      out[0] = da;                                          \
+      out[1] = db;                                          \
+    }                                                       \
   };
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
@@ -97,16 +98,14 @@ Range elements(Groups groups, std::uint64_t n) {
 #undef SILICA_BINARY_LINEAR
 #undef SILICA_BINARY_FORWARD
 
-template <class Op, class T>
-struct MapArguments {
+template <class Op, class T> struct MapArguments {
   const typename T::Element* in[Op::inputs];
   typename T::Element* out[Op::outputs];
   std::uint64_t n;
   float s;
 };
 
-template <class Op, class T>
-void map(const void* arguments, Groups groups) {
+template <class Op, class T> void map(const void* arguments, Groups groups) {
   const MapArguments<Op, T> a = *static_cast<const MapArguments<Op, T>*>(arguments);
   const Range range = elements(groups, a.n);
   SILICA_INDEPENDENT
@@ -118,8 +117,7 @@ void map(const void* arguments, Groups groups) {
   }
 }
 
-template <class From, class To>
-void cast(const void* arguments, Groups groups) {
+template <class From, class To> void cast(const void* arguments, Groups groups) {
   struct Arguments {
     const typename From::Element* x;
     typename To::Element* y;
@@ -131,8 +129,7 @@ void cast(const void* arguments, Groups groups) {
   for (std::uint64_t i = range.begin; i < range.end; ++i) a.y[i] = To::store(From::load(a.x[i]));
 }
 
-template <class T>
-void fill(const void* arguments, Groups groups) {
+template <class T> void fill(const void* arguments, Groups groups) {
   struct Arguments {
     typename T::Element* y;
     std::uint64_t n;
@@ -170,7 +167,7 @@ void zero(const void* arguments, Groups groups) {
 
 void map_kernels(Sink& sink) {
   constexpr Tile covers{tile};
-#define SILICA_ADD(name, op)                             \
+#define SILICA_ADD(name, op)                                \
   sink.add("map." name ".f32", map<op##_map, F32>, covers); \
   sink.add("map." name ".f16", map<op##_map, F16>, covers); \
   sink.add("map." name ".bf16", map<op##_map, BF16>, covers);

@@ -6,7 +6,8 @@
 
 namespace silica::kernels {
 
-// c(m, n) = op(a)(m, k) * op(b)(k, n), all row-major and contiguous. Transposed, a is stored as (k, m), b as (n, k).
+// c(m, n) = op(a)(m, k) * op(b)(k, n), all row-major and contiguous. Transposed, a is stored as (k, m), b as
+// (n, k).
 struct MatmulArguments {
   const float* a;
   const float* b;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Kernels that reduce rows, on the CPU. The order of a row's sum is part of the API (docs/exactness.md): element i
-// goes to lane i mod 256, ascending; the lanes are folded in halves.
+// Kernels that reduce rows, on the CPU. The order of a row's sum is part of the API (docs/exactness.md):
+// element i goes to lane i mod 256, ascending; the lanes are folded in halves.
 #include <cstdint>
 
 #include "kernels/cpu.h"
@@ -19,8 +19,7 @@ constexpr std::uint64_t column_tile = 64;  // columns a group of a sum over rows
 float quiet_nan() { return from_bits_(0x7fc00000u); }
 
 // term(i, sum) adds element i to a lane's sum.
-template <class Term>
-float row_sum(std::uint64_t cols, Term term) {
+template <class Term> float row_sum(std::uint64_t cols, Term term) {
   alignas(64) float lane[lanes] = {};
   std::uint64_t begin = 0;
   for (; begin + lanes <= cols; begin += lanes) {
@@ -95,8 +94,8 @@ void rms_norm_backward(const void* arguments, Groups groups) {
     const float* weight = a.weight;
     float* dx = a.dx + row * a.cols;
     const float scale = a.scale[row];
-    const float dot = row_sum(
-        a.cols, [=](std::uint64_t i, float lane) { return fma_(dy[i] * weight[i], x[i], lane); });
+    const float dot =
+        row_sum(a.cols, [=](std::uint64_t i, float lane) { return fma_(dy[i] * weight[i], x[i], lane); });
     const float factor = div_(dot, static_cast<float>(a.cols)) * (scale * scale);
     SILICA_INDEPENDENT
     for (std::uint64_t i = 0; i < a.cols; ++i) dx[i] = scale * fma_(-factor, x[i], dy[i] * weight[i]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The ops on variables: encode the value, and record a rule that encodes the gradients. A rule captures what the
-// tape must keep, nothing else.
+// The ops on variables: encode the value, and record a rule that encodes the gradients. A rule captures what
+// the tape must keep, nothing else.
 #include <string_view>
 
 #include "autograd/tape_record.h"
@@ -14,48 +14,46 @@ Tensor like(TapeRecord& tape, const Tensor& x) { return tape.encoder->temporary(
 }  // namespace
 
 // The elementwise ops, from the rows of ops.inc.
-#define SILICA_UNARY(op, ...)                                              \
-  Variable op(const Variable& variable) {                                  \
-    TapeRecord& tape = TapeRecord::of(#op, {variable});                    \
-    const Tensor x = variable.value(), y = like(tape, x);                  \
-    op(*tape.encoder, x, y);                                               \
-    return TapeRecord::record(#op, y, {variable}, [x](Reverse& r) {        \
-      op##_backward(r.encoder, x, r.dy(), r.slot(0));                      \
-    });                                                                    \
+#define SILICA_UNARY(op, ...)                                                                       \
+  Variable op(const Variable& variable) {                                                           \
+    TapeRecord& tape = TapeRecord::of(#op, {variable});                                             \
+    const Tensor x = variable.value(), y = like(tape, x);                                           \
+    op(*tape.encoder, x, y);                                                                        \
+    return TapeRecord::record(#op, y, {variable},                                                   \
+                              [x](Reverse& r) { op##_backward(r.encoder, x, r.dy(), r.slot(0)); }); \
   }
-#define SILICA_UNARY_SCALAR(op, ...)                                       \
-  Variable op(const Variable& variable, float s) {                         \
-    TapeRecord& tape = TapeRecord::of(#op, {variable});                    \
-    const Tensor x = variable.value(), y = like(tape, x);                  \
-    op(*tape.encoder, x, s, y);                                            \
-    return TapeRecord::record(#op, y, {variable}, [s](Reverse& r) {        \
-      op##_backward(r.encoder, r.dy(), s, r.slot(0));                      \
-    });                                                                    \
+#define SILICA_UNARY_SCALAR(op, ...)                                                                \
+  Variable op(const Variable& variable, float s) {                                                  \
+    TapeRecord& tape = TapeRecord::of(#op, {variable});                                             \
+    const Tensor x = variable.value(), y = like(tape, x);                                           \
+    op(*tape.encoder, x, s, y);                                                                     \
+    return TapeRecord::record(#op, y, {variable},                                                   \
+                              [s](Reverse& r) { op##_backward(r.encoder, r.dy(), s, r.slot(0)); }); \
   }
-#define SILICA_BINARY(op, ...)                                             \
-  Variable op(const Variable& left, const Variable& right) {               \
-    TapeRecord& tape = TapeRecord::of(#op, {left, right});                 \
-    const Tensor a = left.value(), b = right.value(), c = like(tape, a);   \
-    op(*tape.encoder, a, b, c);                                            \
-    return TapeRecord::record(#op, c, {left, right}, [a, b](Reverse& r) {  \
-      const Tensor da = r.slot(0), db = r.slot(1);                         \
-      op##_backward(r.encoder, a, b, r.dy(), da, db);                      \
-    });                                                                    \
+#define SILICA_BINARY(op, ...)                                            \
+  Variable op(const Variable& left, const Variable& right) {              \
+    TapeRecord& tape = TapeRecord::of(#op, {left, right});                \
+    const Tensor a = left.value(), b = right.value(), c = like(tape, a);  \
+    op(*tape.encoder, a, b, c);                                           \
+    return TapeRecord::record(#op, c, {left, right}, [a, b](Reverse& r) { \
+      const Tensor da = r.slot(0), db = r.slot(1);                        \
+      op##_backward(r.encoder, a, b, r.dy(), da, db);                     \
+    });                                                                   \
   }
-#define SILICA_BINARY_LINEAR(op, ...)                                      \
-  Variable op(const Variable& left, const Variable& right) {               \
-    TapeRecord& tape = TapeRecord::of(#op, {left, right});                 \
-    const Tensor a = left.value(), c = like(tape, a);                      \
-    op(*tape.encoder, a, right.value(), c);                                \
-    return TapeRecord::record(#op, c, {left, right}, [](Reverse& r) {      \
-      if (std::string_view(#op) == "add") {                                \
-        r.pass(0, r.dy()); /* a sum's gradient is both terms' gradient */  \
-        r.pass(1, r.dy());                                                 \
-        return;                                                            \
-      }                                                                    \
-      const Tensor da = r.slot(0), db = r.slot(1);                         \
-      op##_backward(r.encoder, r.dy(), da, db);                            \
-    });                                                                    \
+#define SILICA_BINARY_LINEAR(op, ...)                                     \
+  Variable op(const Variable& left, const Variable& right) {              \
+    TapeRecord& tape = TapeRecord::of(#op, {left, right});                \
+    const Tensor a = left.value(), c = like(tape, a);                     \
+    op(*tape.encoder, a, right.value(), c);                               \
+    return TapeRecord::record(#op, c, {left, right}, [](Reverse& r) {     \
+      if (std::string_view(#op) == "add") {                               \
+        r.pass(0, r.dy()); /* a sum's gradient is both terms' gradient */ \
+        r.pass(1, r.dy());                                                \
+        return;                                                           \
+      }                                                                   \
+      const Tensor da = r.slot(0), db = r.slot(1);                        \
+      op##_backward(r.encoder, r.dy(), da, db);                           \
+    });                                                                   \
   }
 #include "kernels/ops.inc"
 

@@ -48,7 +48,8 @@ struct TapeRecord : std::enable_shared_from_this<TapeRecord> {
 // The reverse pass at one node, as its rule sees it.
 class Reverse {
  public:
-  Reverse(TapeRecord& tape, std::size_t index) : encoder(*tape.encoder), tape_(tape), node_(tape.nodes[index]) {}
+  Reverse(TapeRecord& tape, std::size_t index)
+      : encoder(*tape.encoder), tape_(tape), node_(tape.nodes[index]) {}
 
   CommandEncoder& encoder;
   const Tensor& dy() const { return node_.gradient; }

@@ -34,10 +34,11 @@ void check_operand(std::string_view op, const Operand& operand, const Device& de
                    std::uint64_t recording) {
   const Tensor& tensor = operand.tensor;
   if (!tensor) refuse(op, ": ", operand.name, " is no tensor (it was default-constructed)");
-  if (tensor.size() == 0) refuse(op, ": ", operand.name, " is empty, its shape is ", to_string(tensor.shape()));
+  if (tensor.size() == 0)
+    refuse(op, ": ", operand.name, " is empty, its shape is ", to_string(tensor.shape()));
   if (!(tensor.device() == device)) {
-    refuse(op, ": ", operand.name, " is on another device ('", tensor.device().name(), "') than the encoder ('",
-           device.name(), "')");
+    refuse(op, ": ", operand.name, " is on another device ('", tensor.device().name(),
+           "') than the encoder ('", device.name(), "')");
   }
   if (tensor.storage()->temporary() && tensor.storage()->owner() != recording) {
     refuse(op, ": ", operand.name, " is a temporary of another encoder or of a list that was finished");
@@ -46,7 +47,8 @@ void check_operand(std::string_view op, const Operand& operand, const Device& de
 
 void check_overlap(std::string_view op, const Operand& a, const Operand& b) {
   if (!is_write(a.access) && !is_write(b.access)) return;
-  if (a.tensor.storage() != b.tensor.storage() || begin_of(a) >= end_of(b) || begin_of(b) >= end_of(a)) return;
+  if (a.tensor.storage() != b.tensor.storage() || begin_of(a) >= end_of(b) || begin_of(b) >= end_of(a))
+    return;
   const Operand& output = is_write(b.access) ? b : a;
   const Operand& other = is_write(b.access) ? a : b;
   const bool same = begin_of(a) == begin_of(b) && end_of(a) == end_of(b) &&
@@ -119,7 +121,8 @@ void CommandEncoder::dispatch_bytes(std::string_view kernel, std::span<const Ope
   const std::size_t address_bytes = operands.size() * sizeof(std::uint64_t);
   if (address_bytes + parameters.size() > max_argument_bytes) {
     refuse(op, ": ", operands.size(), " operands and ", parameters.size(), " bytes of parameters make ",
-           address_bytes + parameters.size(), " bytes of arguments, at most ", max_argument_bytes, " are possible");
+           address_bytes + parameters.size(), " bytes of arguments, at most ", max_argument_bytes,
+           " are possible");
   }
   Command command;
   command.kernel = kernel;

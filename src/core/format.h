@@ -9,21 +9,18 @@
 namespace silica {
 
 // Everything streamed into one string: message("silica: ", n, " elements").
-template <class... Parts>
-std::string message(const Parts&... parts) {
+template <class... Parts> std::string message(const Parts&... parts) {
   std::ostringstream out;
   (out << ... << parts);
   return out.str();
 }
 
-template <class... Parts>
-[[noreturn]] void fail(ErrorCode code, const Parts&... parts) {
+template <class... Parts> [[noreturn]] void fail(ErrorCode code, const Parts&... parts) {
   throw Error(code, message(parts...));
 }
 
 // The most frequent kind.
-template <class... Parts>
-[[noreturn]] void refuse(const Parts&... parts) {
+template <class... Parts> [[noreturn]] void refuse(const Parts&... parts) {
   throw Error(ErrorCode::invalid_argument, message(parts...));
 }
 

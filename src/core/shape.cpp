@@ -30,7 +30,8 @@ Shape::Shape(std::span<const std::size_t> extents) : rank_(extents.size()) {
   for (std::size_t i = 0; i < rank_; ++i) {
     extents_[i] = extents[i];
     if (empty) continue;
-    if (size_ > most / extents[i]) refuse("shape: the elements of ", describe(extents), " do not fit 63 bits");
+    if (size_ > most / extents[i])
+      refuse("shape: the elements of ", describe(extents), " do not fit 63 bits");
     size_ *= extents[i];
   }
   if (empty) size_ = 0;

@@ -14,7 +14,8 @@ namespace {
 void check_transfer(const Tensor& tensor, const char* what, std::size_t bytes, DType dtype) {
   if (!tensor) refuse(what, ": there is no tensor (it was default-constructed)");
   if (tensor.storage()->temporary()) {
-    refuse(what, ": the tensor is an encoder's temporary and has memory only while its list runs; copy it to ",
+    refuse(what,
+           ": the tensor is an encoder's temporary and has memory only while its list runs; copy it to ",
            "a tensor of your own in the list");
   }
   if (dtype != tensor.dtype()) {

@@ -20,8 +20,8 @@ void adamw_step(CommandEncoder& encoder, const Tensor& state, const AdamWOptions
   struct Parameters {
     float beta1, beta2;
   };
-  encoder.dispatch("adamw.adamw_step.f32", {read_write(state, "state")}, Parameters{options.beta1, options.beta2},
-                   Grid{1});
+  encoder.dispatch("adamw.adamw_step.f32", {read_write(state, "state")},
+                   Parameters{options.beta1, options.beta2}, Grid{1});
 }
 
 void adamw(CommandEncoder& encoder, const Tensor& gradient, const Tensor& state, const Tensor& weight,
@@ -36,11 +36,12 @@ void adamw(CommandEncoder& encoder, const Tensor& gradient, const Tensor& state,
     std::uint64_t n;
     float beta1, beta2, epsilon, weight_decay;
   };
-  encoder.dispatch("adamw.adamw.f32",
-                   {read(gradient, "gradient"), read(state, "state"), read_write(weight, "weight"),
-                    read_write(m, "m"), read_write(v, "v")},
-                   Parameters{gradient.size(), options.beta1, options.beta2, options.epsilon, options.weight_decay},
-                   Grid{gradient.size()});
+  encoder.dispatch(
+      "adamw.adamw.f32",
+      {read(gradient, "gradient"), read(state, "state"), read_write(weight, "weight"), read_write(m, "m"),
+       read_write(v, "v")},
+      Parameters{gradient.size(), options.beta1, options.beta2, options.epsilon, options.weight_decay},
+      Grid{gradient.size()});
 }
 
 }  // namespace silica

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What ops ask of their arguments, with one grammar for the refusals: `silu: y has 12 elements, x has 16`. That
-// operands are on the encoder's device, not empty, and do not overlap is asked by the encoder.
+// What ops ask of their arguments, with one grammar for the refusals: `silu: y has 12 elements, x has 16`.
+// That operands are on the encoder's device, not empty, and do not overlap is asked by the encoder.
 #pragma once
 
 #include "core/format.h"

@@ -11,7 +11,8 @@ struct EmbeddingParameters {
 };
 
 // `rows` (n, cols) holds one row of `table` (rows, cols) for each id.
-EmbeddingParameters check_all(const char* op, const Argument& table, const Argument& ids, const Argument& rows) {
+EmbeddingParameters check_all(const char* op, const Argument& table, const Argument& ids,
+                              const Argument& rows) {
   check_dtype(op, table, DType::f32);
   check_dtype(op, ids, DType::u32);
   check_dtype(op, rows, DType::f32);
@@ -26,8 +27,8 @@ EmbeddingParameters check_all(const char* op, const Argument& table, const Argum
 
 void embedding(CommandEncoder& encoder, const Tensor& table, const Tensor& ids, const Tensor& y) {
   const EmbeddingParameters parameters = check_all("embedding", {"table", table}, {"ids", ids}, {"y", y});
-  encoder.dispatch("embedding.embedding.f32", {read(table, "table"), read(ids, "ids"), write(y, "y")}, parameters,
-                   Grid{parameters.n});
+  encoder.dispatch("embedding.embedding.f32", {read(table, "table"), read(ids, "ids"), write(y, "y")},
+                   parameters, Grid{parameters.n});
 }
 
 void embedding_backward(CommandEncoder& encoder, const Tensor& ids, const Tensor& dy, const Tensor& dtable) {

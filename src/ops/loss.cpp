@@ -25,7 +25,8 @@ void cross_entropy(CommandEncoder& encoder, const Tensor& logits, const Tensor& 
   CommandEncoder::Transaction transaction(encoder);
   const Tensor losses = encoder.temporary(DType::f32, {rows});
   encoder.dispatch("row.cross_entropy.f32",
-                   {read(logits, "logits"), read(targets, "targets"), write(losses, "losses")}, cols, Grid{rows});
+                   {read(logits, "logits"), read(targets, "targets"), write(losses, "losses")}, cols,
+                   Grid{rows});
   encoder.dispatch("row.mean.f32", {read(losses, "losses"), write(loss, "loss")}, rows, Grid{1});
   transaction.commit();
 }

@@ -45,42 +45,42 @@ constexpr BinaryNames names_swiglu{"gate", "up", "y", "dy", "dgate", "dup"};
 }  // namespace
 
 // The functions of ops.inc's rows.
-#define SILICA_UNARY(op, ...)                                                                     \
-  void op(CommandEncoder& encoder, const Tensor& x, const Tensor& y) {                            \
-    map(encoder, #op, {{"x", x}}, {{"y", y}});                                                    \
-  }                                                                                               \
+#define SILICA_UNARY(op, ...)                                                                        \
+  void op(CommandEncoder& encoder, const Tensor& x, const Tensor& y) {                               \
+    map(encoder, #op, {{"x", x}}, {{"y", y}});                                                       \
+  }                                                                                                  \
   void op##_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx) { \
-    map(encoder, #op "_backward", {{"x", x}, {"dy", dy}}, {{"dx", dx}});                          \
+    map(encoder, #op "_backward", {{"x", x}, {"dy", dy}}, {{"dx", dx}});                             \
   }
-#define SILICA_UNARY_SCALAR(op, ...)                                                           \
-  void op(CommandEncoder& encoder, const Tensor& x, float factor, const Tensor& y) {           \
-    map(encoder, #op, {{"x", x}}, {{"y", y}}, factor);                                         \
-  }                                                                                            \
+#define SILICA_UNARY_SCALAR(op, ...)                                                              \
+  void op(CommandEncoder& encoder, const Tensor& x, float factor, const Tensor& y) {              \
+    map(encoder, #op, {{"x", x}}, {{"y", y}}, factor);                                            \
+  }                                                                                               \
   void op##_backward(CommandEncoder& encoder, const Tensor& dy, float factor, const Tensor& dx) { \
-    op(encoder, dy, factor, dx);                                                               \
+    op(encoder, dy, factor, dx);                                                                  \
   }
-#define SILICA_BINARY(op, ...)                                                                     \
-  void op(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c) {            \
-    map(encoder, #op, {{names_##op.a, a}, {names_##op.b, b}}, {{names_##op.c, c}});                \
-  }                                                                                                \
-  void op##_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& dc,  \
-                     const Tensor& da, const Tensor& db) {                                         \
-    map(encoder, #op "_backward", {{names_##op.a, a}, {names_##op.b, b}, {names_##op.dc, dc}},     \
-        {{names_##op.da, da}, {names_##op.db, db}});                                               \
+#define SILICA_BINARY(op, ...)                                                                    \
+  void op(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c) {           \
+    map(encoder, #op, {{names_##op.a, a}, {names_##op.b, b}}, {{names_##op.c, c}});               \
+  }                                                                                               \
+  void op##_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& dc, \
+                     const Tensor& da, const Tensor& db) {                                        \
+    map(encoder, #op "_backward", {{names_##op.a, a}, {names_##op.b, b}, {names_##op.dc, dc}},    \
+        {{names_##op.da, da}, {names_##op.db, db}});                                              \
   }
-#define SILICA_BINARY_LINEAR(op, ...)                                                              \
-  void op(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c) {            \
-    map(encoder, #op, {{"a", a}, {"b", b}}, {{"c", c}});                                           \
-  }                                                                                                \
+#define SILICA_BINARY_LINEAR(op, ...)                                                                 \
+  void op(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c) {               \
+    map(encoder, #op, {{"a", a}, {"b", b}}, {{"c", c}});                                              \
+  }                                                                                                   \
   void op##_backward(CommandEncoder& encoder, const Tensor& dc, const Tensor& da, const Tensor& db) { \
-    map(encoder, #op "_backward", {{"dc", dc}}, {{"da", da}, {"db", db}});                         \
+    map(encoder, #op "_backward", {{"dc", dc}}, {{"da", da}, {"db", db}});                            \
   }
 #include "kernels/ops.inc"
 
 void fill(CommandEncoder& encoder, float value, const Tensor& y) {
   check_float("fill", {"y", y});
-  encoder.dispatch(message("map.fill.", to_string(y.dtype())), {write(y, "y")}, MapParameters{y.size(), value},
-                   Grid{y.size()});
+  encoder.dispatch(message("map.fill.", to_string(y.dtype())), {write(y, "y")},
+                   MapParameters{y.size(), value}, Grid{y.size()});
 }
 
 void copy(CommandEncoder& encoder, const Tensor& x, const Tensor& y) {

@@ -20,8 +20,8 @@ Matrix view(const Tensor& tensor, bool transposed) {
 void check_matrix(const char* op, const Argument& a, const Matrix& expected) {
   const Matrix got = view(a.tensor, false);
   if (got.rows == expected.rows && got.cols == expected.cols) return;
-  refuse(op, ": ", a.name, " is (", got.rows, ", ", got.cols, "), expected (", expected.rows, ", ", expected.cols,
-         ")");
+  refuse(op, ": ", a.name, " is (", got.rows, ", ", got.cols, "), expected (", expected.rows, ", ",
+         expected.cols, ")");
 }
 
 // Returns (m, k) and (k, n).

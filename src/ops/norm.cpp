@@ -64,8 +64,8 @@ void rms_norm_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& w
   if (dx) {
     encoder.dispatch(
         "row.rms_norm_backward.f32",
-        {read(x, "x"), read(weight, "weight"), read(dy, "dy"), read(scale, "scale"), in_place(dx, "dx")}, cols,
-        Grid{rows});
+        {read(x, "x"), read(weight, "weight"), read(dy, "dy"), read(scale, "scale"), in_place(dx, "dx")},
+        cols, Grid{rows});
   }
   transaction.commit();
 }

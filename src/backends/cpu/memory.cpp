@@ -40,7 +40,8 @@ std::unique_ptr<Memory> allocate(std::size_t bytes) {
   // calloc takes large blocks from the system as zero pages, so nothing is written before it is used.
   void* block = bytes <= most ? std::calloc(1, bytes + alignment) : nullptr;
   if (block == nullptr) {
-    fail(ErrorCode::out_of_memory, "cpu: ", bytes, " bytes were asked for, the machine has ", most, " in all");
+    fail(ErrorCode::out_of_memory, "cpu: ", bytes, " bytes were asked for, the machine has ", most,
+         " in all");
   }
   try {
     return std::make_unique<HostMemory>(block, bytes);

@@ -18,9 +18,12 @@ class Collector : public kernels::Sink {
 
 std::string_view to_string(Isa isa) {
   switch (isa) {
-    case Isa::baseline: return "baseline";
-    case Isa::avx2: return "avx2";
-    case Isa::avx512: return "avx512";
+    case Isa::baseline:
+      return "baseline";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
   }
   return "unknown";
 }
@@ -41,10 +44,15 @@ std::vector<std::pair<std::string, KernelSource>> kernels_for(Isa isa) {
   Collector collector;
   switch (isa) {
 #if defined(__x86_64__)
-    case Isa::avx512: kernels::avx512::add_kernels(collector); break;
-    case Isa::avx2: kernels::avx2::add_kernels(collector); break;
+    case Isa::avx512:
+      kernels::avx512::add_kernels(collector);
+      break;
+    case Isa::avx2:
+      kernels::avx2::add_kernels(collector);
+      break;
 #endif
-    default: kernels::baseline::add_kernels(collector);
+    default:
+      kernels::baseline::add_kernels(collector);
   }
   return std::move(collector.all);
 }

@@ -59,8 +59,7 @@ void execute_alone(std::span<const Command> stage) {
   for (const Command& command : stage) execute(command, {0, command.groups});
 }
 
-template <class Visit>
-void for_each_stage(const Program& program, Visit visit) {
+template <class Visit> void for_each_stage(const Program& program, Visit visit) {
   std::size_t begin = 0;
   for (const std::size_t end : program.stage_ends) {
     visit(std::span(program.commands).subspan(begin, end - begin));

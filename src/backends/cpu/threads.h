@@ -17,8 +17,8 @@ class Threads {
   unsigned count() const { return count_; }
   // Runs `work` on the calling thread with the workers at hand, so that many `share`s inside it cost little.
   void enter(const std::function<void()>& work);
-  // body(0) ... body(count() - 1), each once, at the same time if cores are free; returns when all are done. The
-  // first exception of a body is thrown on.
+  // body(0) ... body(count() - 1), each once, at the same time if cores are free; returns when all are done.
+  // The first exception of a body is thrown on.
   void share(const std::function<void(unsigned)>& body);
 
  private:

@@ -10,29 +10,27 @@
 
 namespace silica::vulkan {
 
+// clang-format off
 #define SILICA_VK_GLOBAL_FUNCTIONS(X) \
   X(CreateInstance) X(EnumerateInstanceExtensionProperties) X(EnumerateInstanceVersion)
 
-#define SILICA_VK_INSTANCE_FUNCTIONS(X)                                                               \
-  X(DestroyInstance)                                                                                  \
-  X(EnumeratePhysicalDevices)                                                                         \
-  X(EnumerateDeviceExtensionProperties)                                                               \
-  X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties2) \
-      X(GetPhysicalDeviceQueueFamilyProperties) X(CreateDevice) X(GetDeviceProcAddr)
+#define SILICA_VK_INSTANCE_FUNCTIONS(X) \
+  X(DestroyInstance) X(EnumeratePhysicalDevices) X(EnumerateDeviceExtensionProperties) \
+  X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) \
+  X(GetPhysicalDeviceMemoryProperties2) X(GetPhysicalDeviceQueueFamilyProperties) X(CreateDevice) \
+  X(GetDeviceProcAddr)
 
-#define SILICA_VK_DEVICE_FUNCTIONS(X)                                                                        \
-  X(DestroyDevice)                                                                                           \
-  X(GetDeviceQueue)                                                                                          \
-  X(DeviceWaitIdle)                                                                                          \
-  X(QueueSubmit) X(AllocateMemory) X(FreeMemory) X(MapMemory) X(CreateBuffer) X(DestroyBuffer)               \
-      X(GetBufferMemoryRequirements) X(BindBufferMemory) X(GetBufferDeviceAddress) X(CreateShaderModule)     \
-          X(DestroyShaderModule) X(CreatePipelineLayout) X(DestroyPipelineLayout) X(CreateComputePipelines)  \
-              X(DestroyPipeline) X(CreatePipelineCache) X(DestroyPipelineCache) X(GetPipelineCacheData)      \
-                  X(CreateCommandPool) X(DestroyCommandPool) X(AllocateCommandBuffers) X(FreeCommandBuffers) \
-                      X(BeginCommandBuffer) X(EndCommandBuffer) X(CmdBindPipeline) X(CmdPushConstants)       \
-                          X(CmdDispatchBase) X(CmdPipelineBarrier) X(CmdCopyBuffer) X(CmdFillBuffer)         \
-                              X(CreateSemaphore) X(DestroySemaphore) X(WaitSemaphores)                       \
-                                  X(GetSemaphoreCounterValue)
+#define SILICA_VK_DEVICE_FUNCTIONS(X) \
+  X(DestroyDevice) X(GetDeviceQueue) X(DeviceWaitIdle) X(QueueSubmit) X(AllocateMemory) \
+  X(FreeMemory) X(MapMemory) X(CreateBuffer) X(DestroyBuffer) X(GetBufferMemoryRequirements) \
+  X(BindBufferMemory) X(GetBufferDeviceAddress) X(CreateShaderModule) X(DestroyShaderModule) \
+  X(CreatePipelineLayout) X(DestroyPipelineLayout) X(CreateComputePipelines) X(DestroyPipeline) \
+  X(CreatePipelineCache) X(DestroyPipelineCache) X(GetPipelineCacheData) X(CreateCommandPool) \
+  X(DestroyCommandPool) X(AllocateCommandBuffers) X(FreeCommandBuffers) X(BeginCommandBuffer) \
+  X(EndCommandBuffer) X(CmdBindPipeline) X(CmdPushConstants) X(CmdDispatchBase) \
+  X(CmdPipelineBarrier) X(CmdCopyBuffer) X(CmdFillBuffer) X(CreateSemaphore) X(DestroySemaphore) \
+  X(WaitSemaphores) X(GetSemaphoreCounterValue)
+// clang-format on
 
 #define SILICA_VK_DECLARE(name) PFN_vk##name name = nullptr;
 struct GlobalFunctions {
