@@ -19,7 +19,7 @@ struct DeviceOptions {
 };
 
 struct DeviceInfo {
-  std::string name;         // what Device::open takes: "cpu"
+  std::string name;         // what Device::open takes: "cpu", "cuda:0"
   std::string description;  // model, threads, instruction sets
   bool usable = false;
   bool exact = false;  // keeps the exactness contract (docs/exactness.md)
@@ -54,7 +54,7 @@ class Fence {
 // submit on a device takes effect in the order of the calls. Safe to use from several threads.
 class Device {
  public:
-  // `name` is "cpu"; empty opens the best device there is. Errors: invalid_argument (no such device; an option
+  // `name` is "cpu" or "cuda:0"; empty opens the best device there is. Errors: invalid_argument (no such device; an option
   // or a SILICA_ variable that makes no sense), unsupported (the machine lacks it).
   static Device open(std::string_view name = {}, const DeviceOptions& options = {});
 

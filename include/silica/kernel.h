@@ -25,13 +25,13 @@ struct Groups {
   std::uint64_t begin = 0, end = 0;
 };
 
-// A kernel gets its arguments as one plain struct: the operands' addresses in the order of the dispatch, 8 bytes
-// each, then the parameters. The CPU gets a pointer to it, CUDA gets it as its only parameter, Vulkan as push
-// constants. At most this many bytes:
+// A kernel gets its arguments as one plain struct: the operands' addresses in the order of the dispatch, 8
+// bytes each, then the parameters. The CPU gets a pointer to it, CUDA gets it as its only parameter, Vulkan
+// as push constants. At most this many bytes:
 inline constexpr std::size_t max_argument_bytes = 128;
 
-// Computes groups [groups.begin, groups.end). Called by several threads at once with runs that do not overlap.
-// An exception thrown here surfaces in Fence::wait().
+// Computes groups [groups.begin, groups.end). Called by several threads at once with runs that do not
+// overlap. An exception thrown here surfaces in Fence::wait().
 using CpuFunction = void (*)(const void* arguments, Groups groups);
 
 struct CpuSource {
@@ -39,17 +39,29 @@ struct CpuSource {
   Tile tile;
 };
 
+// CUDA C++, compiled for the device on first use. `entry` is an extern "C" __global__ function whose only
+// parameter is the argument struct, by value; block b of a one-dimensional grid computes group b. The text
+// needs no toolkit: it may include "kernels/cuda.h", with the library's formulas, and nothing else.
+struct CudaSource {
+  std::string text;
+  std::string entry;
+  Tile tile;
+  unsigned threads = 256;  // of a block
+};
+
 // One kernel, with what each backend needs to build it. A backend without a source refuses the kernel when it
 // is dispatched, not before.
 struct KernelSource {
-  CpuSource cpu;
+  CpuSource cpu = {};
+  CudaSource cuda = {};
 };
 
 class Backend;
 class Pipeline;
 
-// Names -> sources -> pipelines, one registry per device. A pipeline is built on first use and kept. Names read
-// `family.op.dtype`, as in `map.silu.f16`; messages call a kernel by its op. Safe to use from several threads.
+// Names -> sources -> pipelines, one registry per device. A pipeline is built on first use and kept. Names
+// read `family.op.dtype`, as in `map.silu.f16`; messages call a kernel by its op. Safe to use from several
+// threads.
 class KernelRegistry {
  public:
   explicit KernelRegistry(Backend& backend);
@@ -62,8 +74,8 @@ class KernelRegistry {
   bool contains(std::string_view name) const;
   std::vector<std::string> names() const;  // sorted; the library's own and the user's
 
-  // Builds the kernel if this is its first use. Errors: invalid_argument (no such name), unsupported (no source
-  // for this backend), compile_failed.
+  // Builds the kernel if this is its first use. Errors: invalid_argument (no such name), unsupported (no
+  // source for this backend), compile_failed.
   std::shared_ptr<const Pipeline> pipeline(std::string_view name);
 
  private:

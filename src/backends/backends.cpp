@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "backends/cpu/cpu.h"
+#include "backends/cuda/cuda.h"
 #include "core/backend.h"
 
 namespace silica {
 
 std::span<const BackendEntry> backends() {
   static constexpr BackendEntry table[] = {
+      {"cuda", cuda::list, cuda::open},
       {"cpu", cpu::list, cpu::open},
   };
   return table;

@@ -43,6 +43,9 @@ struct Program {
   std::vector<std::size_t> stage_ends;
   std::shared_ptr<Storage> arena;  // the temporaries' memory; null without any
   std::size_t temporary_bytes_unpacked = 0;
+  // What the backend made of the program when it was first submitted. Only the backend touches it, under its
+  // own lock.
+  mutable std::shared_ptr<void> prepared = {};
 };
 
 // Splits commands at hazards: read after write, write after read, write after write.
