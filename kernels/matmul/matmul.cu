@@ -19,7 +19,8 @@ struct MatmulArguments {
 };
 
 constexpr u32 k_block = 256;  // of the contract
-constexpr u32 depth = 8;      // of k a tile in shared memory holds; divides k_block
+// Of k, what a tile in shared memory holds; they divide k_block.
+constexpr u32 tiles_depth = 16, split_depth = 8;
 
 // Added to the rows of a shared tile: so neither filling nor reading them has bank conflicts.
 constexpr u32 padding = 4;
@@ -31,7 +32,7 @@ constexpr u32 fill_a = 0x80000000u, fill_b = 0;
 
 // Moves tiles of `rows` by `depth` of an operand seen as (rows of A, or columns of B) by k, to (depth, rows).
 // Along k it is contiguous or not; wide: runs of 4 elements are aligned and lie inside or outside as a whole.
-template <u32 rows, u32 threads, bool along_k, bool wide, u32 fill> struct Loader {
+template <u32 rows, u32 depth, u32 threads, bool along_k, bool wide, u32 fill> struct Loader {
   static constexpr u32 runs = rows * depth / 4;
   static constexpr u32 per_thread = (runs + threads - 1) / threads;
   static constexpr u32 step = rows + padding;  // of the shared tile
@@ -87,10 +88,10 @@ template <u32 rows, u32 threads, bool along_k, bool wide, u32 fill> struct Loade
   }
 };
 
-template <u32 rows, u32 threads>
-using LoaderA = Loader<rows, threads, !SILICA_TRANSPOSE_A, SILICA_WIDE, fill_a>;
-template <u32 cols, u32 threads>
-using LoaderB = Loader<cols, threads, SILICA_TRANSPOSE_B, SILICA_WIDE, fill_b>;
+template <u32 rows, u32 depth, u32 threads>
+using LoaderA = Loader<rows, depth, threads, !SILICA_TRANSPOSE_A, SILICA_WIDE, fill_a>;
+template <u32 cols, u32 depth, u32 threads>
+using LoaderB = Loader<cols, depth, threads, SILICA_TRANSPOSE_B, SILICA_WIDE, fill_b>;
 
 // ---- a warp's part of C ----
 
@@ -111,6 +112,7 @@ template <u32 height> struct WarpTile {
   }
 
   // a and b: the warp's rows and columns of shared tiles.
+  template <u32 depth>
   __device__ __forceinline__ void multiply(const float* a, u32 a_step, const float* b, u32 b_step) {
 #pragma unroll
     for (u32 p = 0; p < depth; ++p) {
@@ -179,8 +181,9 @@ DEVICE Place tiles_place(const MatmulArguments& a) {
 }
 
 DEVICE void matmul_tiles(const MatmulArguments& a) {
-  using TileA = LoaderA<tiles_side, tiles_threads>;
-  using TileB = LoaderB<tiles_side, tiles_threads>;
+  constexpr u32 depth = tiles_depth;
+  using TileA = LoaderA<tiles_side, depth, tiles_threads>;
+  using TileB = LoaderB<tiles_side, depth, tiles_threads>;
   __shared__ __align__(16) float shared_a[2][depth * TileA::step], shared_b[2][depth * TileB::step];
   const Place place = tiles_place(a);
   TileA from_a{a.a, a.m, place.row, a.k, threadIdx.x, {}};
@@ -201,7 +204,7 @@ DEVICE void matmul_tiles(const MatmulArguments& a) {
       from_a.fetch(p + depth);
       from_b.fetch(p + depth);
     }
-    part.multiply(shared_a[now] + row, TileA::step, shared_b[now] + col, TileB::step);
+    part.multiply<depth>(shared_a[now] + row, TileA::step, shared_b[now] + col, TileB::step);
     if (more) {
       from_a.put(shared_a[now ^ 1]);
       from_b.put(shared_b[now ^ 1]);
@@ -223,8 +226,9 @@ DEVICE void matmul_tiles(const MatmulArguments& a) {
 
 template <u32 warps, u32 height> struct Split {
   using Part = WarpTile<height>;
-  using TileA = LoaderA<Part::rows, warp_size>;
-  using TileB = LoaderB<Part::cols, warp_size>;
+  static constexpr u32 depth = split_depth;
+  using TileA = LoaderA<Part::rows, depth, warp_size>;
+  using TileB = LoaderB<Part::cols, depth, warp_size>;
   static constexpr u32 threads = warps * warp_size;
 
   // One block of k, from `begin` on.
@@ -241,7 +245,7 @@ template <u32 warps, u32 height> struct Split {
         from_a.fetch(p + depth);
         from_b.fetch(p + depth);
       }
-      part.multiply(a, TileA::step, b, TileB::step);
+      part.template multiply<depth>(a, TileA::step, b, TileB::step);
     }
   }
 

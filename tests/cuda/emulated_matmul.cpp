@@ -40,8 +40,10 @@ namespace silica::test {
                                 "\n";                                                                       \
     kernels[defines + "#define SILICA_BLOCKS 2\nmatmul_tiles"] = emulated(&space::matmul_tiles);            \
     ADD_SPLIT(space, 1, 2)                                                                                  \
-    ADD_SPLIT(space, 2, 2) ADD_SPLIT(space, 4, 2) ADD_SPLIT(space, 8, 2) ADD_SPLIT(space, 1, 8)             \
-        ADD_SPLIT(space, 2, 8) ADD_SPLIT(space, 4, 8) ADD_SPLIT(space, 8, 8)                                \
+    ADD_SPLIT(space, 2, 2)                                                                                  \
+    ADD_SPLIT(space, 4, 2)                                                                                  \
+    ADD_SPLIT(space, 8, 2) ADD_SPLIT(space, 1, 8) ADD_SPLIT(space, 2, 8) ADD_SPLIT(space, 4, 8)             \
+        ADD_SPLIT(space, 8, 8)                                                                              \
   }
 
 #if SILICA_TRANSPOSE_A

@@ -2,9 +2,9 @@
 // The kernels of kernels/*/*.cu, run on the host, give the bits of the CPU's kernels: every op, through the
 // catalogue that the CUDA backend uses, with the threads of a block in several orders.
 #include "backends/cuda/catalogue.h"
+#include "cases.h"
 #include "core/program.h"
 #include "emulated_kernels.h"
-#include "op_cases.h"
 #include "support.h"
 
 namespace silica::test {
@@ -177,8 +177,7 @@ constexpr std::size_t row_sizes[] = {1,   2,   3,   4,   5,   31,  127, 128, 129
 
 TEST(Emulation, RowSizes) {
   for (const std::size_t cols : row_sizes) {
-    for (const std::size_t rows : {1u, 3u, 260u}) {
-      if (rows * cols > 300000) continue;
+    for (const std::size_t rows : {1u, 3u}) {
       const std::string what = std::to_string(rows) + " rows of " + std::to_string(cols);
       const std::size_t skip = cols % 2;
       const auto matrix = [=](CommandEncoder& e, std::uint64_t seed) {
@@ -266,7 +265,7 @@ TEST(Emulation, MatmulSizes) {
 TEST(Emulation, MatmulRandomSizes) {
   constexpr Order one[] = {Order::backward};
   Random random(5);
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < 40; ++i) {
     const std::size_t four = random.below(2) == 0 ? 4 : 1;
     const MatmulCase c{random.between(1, 300 / four) * four, random.between(1, 300 / four) * four,
                        random.between(1, 800 / four) * four, random.below(4) == 0 ? 1u : 0u, 2.0f};
@@ -292,35 +291,6 @@ TEST(Emulation, Embedding) {
       }
     }
   }
-}
-
-// A network with every kind of op, a loss, and a step of the optimizer, in one list with packed temporaries.
-Tensors encode_step(CommandEncoder& e) {
-  constexpr std::size_t vocabulary = 61, dim = 36, hidden = 100, n = 83;
-  const Device& device = e.device();
-  Tape tape(e);
-  std::vector<Tensor> weights = {random_tensor(e, 1, {vocabulary, dim}), random_tensor(e, 2, {dim}),
-                                 random_tensor(e, 3, {hidden, dim}), random_tensor(e, 4, {hidden, dim}),
-                                 random_tensor(e, 5, {dim, hidden})};
-  std::vector<Variable> v;
-  for (const Tensor& weight : weights) v.push_back(tape.variable(weight));
-  const Tensor ids = random_ids(e, 6, n, vocabulary), targets = random_ids(e, 7, n, vocabulary);
-  const Variable x = embedding(v[0], ids), normed = rms_norm(x, v[1]);
-  const Variable gate = matmul(normed, v[2], {.transpose_b = true}),
-                 up = matmul(normed, v[3], {.transpose_b = true});
-  const Variable down = matmul(swiglu(gate, up), v[4], {.transpose_b = true});
-  const Variable loss = cross_entropy(matmul(add(x, down), v[0], {.transpose_b = true}), targets);
-  tape.backward(loss);
-  const Tensor state = make(device, {0.01f, 0.9f, 0.999f});
-  adamw_step(e, state);
-  Tensors results = {result(e, {1})};
-  copy(e, loss.value(), results[0]);
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    const Tensor m(device, DType::f32, weights[i].shape()), second(device, DType::f32, weights[i].shape());
-    adamw(e, tape.gradient(v[i]), state, weights[i], m, second);
-    results.push_back(weights[i]);
-  }
-  return results;
 }
 
 TEST(Emulation, TrainingStep) {

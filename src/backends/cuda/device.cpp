@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <cstdlib>
+#include <set>
 
 #include "backends/cuda/cuda.h"
 #include "core/format.h"
@@ -104,6 +105,17 @@ bool is_recoverable(Result result) {
   return std::ranges::find(recoverable, result) != std::end(recoverable);
 }
 
+// All that are open in this process: when a context is made anew, nothing of the old one may be touched any
+// more.
+struct OpenSessions {
+  std::mutex mutex;
+  std::set<Session*> all;
+};
+OpenSessions& open_sessions() {
+  static OpenSessions* sessions = new OpenSessions;  // outlives every session, static ones too
+  return *sessions;
+}
+
 }  // namespace
 
 std::vector<DeviceInfo> list() {
@@ -139,15 +151,21 @@ Session::Session(unsigned ordinal) : name(message("cuda:", ordinal)), cache_(Dis
   multiprocessors = static_cast<unsigned>(std::max(1, attribute(device, attribute_multiprocessors)));
   total_bytes = memory_of(device);
   target_ = target_for(architecture);
+  const std::lock_guard lock(open_sessions().mutex);
   try {
     open_context();
+    open_sessions().all.insert(this);
   } catch (...) {
     close();
     throw;
   }
 }
 
-Session::~Session() { close(); }
+Session::~Session() {
+  const std::lock_guard lock(open_sessions().mutex);
+  open_sessions().all.erase(this);
+  close();
+}
 
 // The primary context is shared with whatever else in the process uses the device. One that a fault has made
 // unusable, under an earlier session, is made anew; that session stays lost.
@@ -160,6 +178,9 @@ void Session::open_context() {
     result = current.result() == success ? d.stream_create(&stream, stream_non_blocking) : current.result();
   }
   if (result != success && !is_recoverable(result)) {
+    for (Session* other : open_sessions().all) {
+      if (other->device == device) other->note_lost(result, "another use of the device");
+    }
     check(d.context_reset(device), "the context");
     d.context_release(device);
     check(d.context_retain(&context_, device), "the context");
