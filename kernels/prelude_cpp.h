@@ -9,7 +9,7 @@
 #endif
 
 #define REAL float
-#define UINT unsigned int
+using UINT = unsigned int;
 #define SILICA_INLINE [[maybe_unused, gnu::always_inline]] static inline
 #define FORMULA(type) SILICA_INLINE type
 #define select_(condition, a, b) ((condition) ? (a) : (b))

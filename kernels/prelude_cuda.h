@@ -3,7 +3,7 @@
 // --ftz=false
 // --prec-div=true --prec-sqrt=true, so that + - * round once and keep subnormals.
 #define REAL float
-#define UINT unsigned int
+typedef unsigned int UINT;
 #define FORMULA(type) static __device__ __forceinline__ type
 #define select_(condition, a, b) ((condition) ? (a) : (b))
 

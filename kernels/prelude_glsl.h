@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 // The vocabulary of formulas.h in GLSL 4.6 for Vulkan. `precise` puts NoContraction on the arithmetic.
-// SILICA_FLOAT_CONTROLS      asks for kept subnormals, inf, NaN and round to nearest even (needs SPV_KHR_float_controls).
-// SILICA_EMULATE_FMA         for a device whose fma() rounds twice; needs shaderFloat64 (kernels then enable it).
-// SILICA_EMULATE_RECIPROCAL  for a device whose division is not correctly rounded (Vulkan allows 2.5 ulp).
+//
+// SILICA_FLOAT_CONTROLS: keep subnormals, infinities and NaN, round to nearest even (SPV_KHR_float_controls).
+//
+// SILICA_EMULATE_FMA: for a device whose fma() rounds twice; needs shaderFloat64.
+//
+// SILICA_EMULATE_RECIPROCAL: for a device whose division is not correctly rounded (Vulkan allows 2.5 ulp).
 #ifdef SILICA_FLOAT_CONTROLS
 #extension GL_EXT_spirv_intrinsics : require
-spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4464], 4459, 32);  // DenormPreserve
-spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4466], 4461, 32);  // InfNanPreserve
-spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4467], 4462, 32);  // RoundingModeRTE
+// DenormPreserve, SignedZeroInfNanPreserve, RoundingModeRTE: capability, mode, width.
+spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4464], 4459, 32);
+spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4466], 4461, 32);
+spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4467], 4462, 32);
 #endif
 
 #define REAL float
@@ -41,8 +45,9 @@ FORMULA(float) fma_(float a, float b, float c) { return fma(a, b, c); }
 #endif
 
 #ifdef SILICA_EMULATE_RECIPROCAL
-// Two Newton steps; the second rounds correctly (Markstein, "Computation of elementary functions on the IBM RISC
-// System/6000 processor", 1990) but for a mantissa of ones, whose reciprocal is the upper neighbour of a power of two.
+// Two Newton steps; the second rounds correctly (Markstein, "Computation of elementary functions on the IBM
+// RISC System/6000 processor", 1990) but for a mantissa of ones, whose reciprocal is the upper neighbour of a
+// power of two.
 FORMULA(float) reciprocal_(float x) {
   precise float y = 1.0f / x;
   y = fma_(fma_(-x, y, 1.0f), y, y);
