@@ -92,8 +92,9 @@ TEST_P(CudaPtx, HoldsNoInexactInstruction) {
   for (const Kernel& kernel : kernels) {
     const std::vector<std::byte> bytes = compile(kernel.name, kernel.text, {architecture, false});
     std::string ptx(reinterpret_cast<const char*>(bytes.data()));
-    for (const char* word : {"div.approx", "div.full", "sqrt.approx", "rsqrt", "ex2.", "lg2.", "sin.", "cos.",
-                             "tanh.", "atom.", "red.", ".local", "mad.rn.f32"}) {
+    for (const char* word :
+         {"div.approx", "div.full", "sqrt.approx", "rsqrt", "ex2.", "lg2.", "sin.", "cos.", "tanh.",
+          "atom.global", "atom.shared", "\tred.", " red.", ".local", "mad.rn.f32"}) {
       EXPECT_EQ(ptx.find(word), std::string::npos) << kernel.name << " holds " << word;
     }
     // The one exception: the start of reciprocal_, whose magnitudes are normal.

@@ -88,7 +88,8 @@ std::uint64_t count_differences(DType dtype, const std::byte* a, const std::byte
 }
 
 std::uint64_t compare(const Tensor& got, const Tensor& want) {
-  std::vector<std::byte> bytes(got.bytes());
+  static std::vector<std::byte> bytes;  // kept: touching new pages takes longer than comparing
+  bytes.resize(got.bytes());
   got.download_bytes(bytes, got.dtype());
   const auto* expected = reinterpret_cast<const std::byte*>(want.storage()->memory().address);
   const std::size_t threads = std::max(1u, std::thread::hardware_concurrency()), size = size_of(got.dtype());
