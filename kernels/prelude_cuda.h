@@ -14,4 +14,13 @@ FORMULA(float) fma_(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 FORMULA(float) sqrt_(float x) { return __fsqrt_rn(x); }
 FORMULA(float) div_(float a, float b) { return __fdiv_rn(a, b); }
 // reciprocal_ is for x and 1 / x in [2^-100, 2^100], where it is cheaper to emulate than div_.
+#ifdef __CUDA_ARCH__
+// What __frcp_rn does between its tests for the other magnitudes, which cost more than the rest of it.
+FORMULA(float) reciprocal_(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return fma_(y, -fma_(x, y, -1.0f), y);
+}
+#else
 FORMULA(float) reciprocal_(float x) { return __frcp_rn(x); }
+#endif

@@ -20,7 +20,7 @@ struct DeviceOptions {
 };
 
 struct DeviceInfo {
-  std::string name;         // what Device::open takes: "cpu", "vulkan:0"
+  std::string name;         // what Device::open takes: "cpu", "cuda:0", "vulkan:0"
   std::string description;  // model, threads, instruction sets
   bool usable = false;
   bool exact = false;     // keeps the exactness contract (docs/exactness.md)
@@ -56,9 +56,10 @@ class Fence {
 // submit on a device takes effect in the order of the calls. Safe to use from several threads.
 class Device {
  public:
-  // `name` is "cpu" or "vulkan:0"; "vulkan" takes SILICA_VULKAN_DEVICE (a number or part of a name), or else
-  // the best of its devices; empty opens the best device there is. Errors: invalid_argument (no such device;
-  // an option or a SILICA_ variable that makes no sense), unsupported (the machine lacks it).
+  // `name` is "cpu", "cuda:0" or "vulkan:0"; "vulkan" takes SILICA_VULKAN_DEVICE (a number or part of a
+  // name), or else the best of its devices; empty opens the best device there is. Errors: invalid_argument
+  // (no such device; an option or a SILICA_ variable that makes no sense), unsupported (the machine lacks
+  // it).
   static Device open(std::string_view name = {}, const DeviceOptions& options = {});
 
   const DeviceInfo& info() const;

@@ -41,6 +41,16 @@ struct CpuSource {
   Tile tile;
 };
 
+// CUDA C++, compiled for the device on first use. `entry` is an extern "C" __global__ function whose only
+// parameter is the argument struct, by value; block b of a one-dimensional grid computes group b. The text
+// needs no toolkit: it may include "kernels/cuda.h", with the library's formulas, and nothing else.
+struct CudaSource {
+  std::string text;
+  std::string entry;
+  Tile tile;
+  unsigned threads = 256;  // of a block
+};
+
 // A module of SPIR-V 1.4 or 1.5, for Vulkan 1.2, with a compute entry point `main`. Addresses in the
 // arguments are physical storage buffer addresses (GL_EXT_buffer_reference). Groups are numbered as in
 // Groups, whatever the grid's directions: a group's number is x + 65535 * (y + 65535 * z) of gl_WorkGroupID.
@@ -57,6 +67,7 @@ struct SpirvSource {
 // is dispatched, not before.
 struct KernelSource {
   CpuSource cpu = {};
+  CudaSource cuda = {};
   SpirvSource vulkan = {};
 };
 

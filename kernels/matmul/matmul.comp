@@ -73,7 +73,7 @@ void main() {
     if (!block_ends) continue;
     [[unroll]] for (uint r = 0; r < part; ++r) {
       [[unroll]] for (uint c = 0; c < part; ++c) {
-        total[r][c] = total[r][c] + chain[r][c];
+        total[r][c] = select_(from < block, chain[r][c], total[r][c] + chain[r][c]);
         chain[r][c] = 0.0f;
       }
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "backends/cpu/cpu.h"
+#include "backends/cuda/cuda.h"
 #include "backends/vulkan/vulkan.h"
 #include "core/backend.h"
 
@@ -7,6 +8,7 @@ namespace silica {
 
 std::span<const BackendEntry> backends() {
   static constexpr BackendEntry table[] = {
+      {"cuda", cuda::list, cuda::open},
       {"vulkan", vulkan::list, vulkan::open},
       {"cpu", cpu::list, cpu::open},
   };

@@ -50,7 +50,9 @@ Device Device::open(std::string_view name, const DeviceOptions& options) {
   }
   for (const BackendEntry& entry : backends()) {
     for (const DeviceInfo& info : entry.list()) {
-      if (info.usable && info.exact && !info.software) return open(info.name, options);
+      if (!info.usable || !info.exact || info.software) continue;
+      const Device device = open(info.name, options);
+      if (device.exact()) return device;  // it has been probed now
     }
   }
   fail(ErrorCode::unsupported, "device: none of ", known_names(), " is usable here");

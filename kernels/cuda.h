@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+// What the CUDA kernels share. A kernels/<family>/<family>.cu is compiled by NVRTC, with no headers but
+// these, after definitions that say which kernel of the family is wanted (src/backends/cuda/catalogue.cpp):
+//
+//   SILICA_ENTRY       the name of the __global__ function
+//   SILICA_KERNEL      the device function it calls, with its template arguments
+//   SILICA_ARGUMENTS   the type of its argument block
+//   SILICA_THREADS     threads of a block, and optionally SILICA_BLOCKS, the blocks a multiprocessor should
+//   hold
+//
+// Block b computes group b. Tests compile the same text as C++ (tests/cuda/emulation.h), without an entry.
+#pragma once
+
+#include "kernels/prelude_cuda.h"
+
+using u8 = unsigned char;
+using u16 = unsigned short;
+using u32 = unsigned int;
+using u64 = unsigned long long;
+
+#include "kernels/formulas.h"
+
+#define DEVICE static __device__ __forceinline__
+
+constexpr u32 warp_size = 32;
+constexpr u32 whole_warp = 0xffffffffu;
+
+// Moved by one instruction.
+struct alignas(16) Words4 {
+  u32 word[4];
+};
+struct alignas(16) Floats4 {
+  float value[4];
+};
+
+DEVICE u64 least(u64 a, u64 b) { return a < b ? a : b; }
+DEVICE u64 ceil_div(u64 a, u64 b) { return a / b + (a % b != 0); }
+DEVICE bool is_aligned(const void* x) { return reinterpret_cast<u64>(x) % 16 == 0; }
+DEVICE u64 group() { return blockIdx.x; }
+
+// The conversions of formulas.h, which the hardware does in one instruction from sm_80 on.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+DEVICE float widen_f16(u32 h) {
+  float x;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(u16(h)));
+  return x;
+}
+DEVICE u32 round_f16x2(float low, float high) {
+  u32 pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+DEVICE u32 round_bf16x2(float low, float high) {
+  u32 pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+#else
+DEVICE float widen_f16(u32 h) { return f16_to_f32_(h); }
+DEVICE u32 round_f16x2(float low, float high) { return f32_to_f16_(low) | f32_to_f16_(high) << 16; }
+DEVICE u32 round_bf16x2(float low, float high) { return f32_to_bf16_(low) | f32_to_bf16_(high) << 16; }
+#endif
+
+#ifndef SILICA_BLOCKS
+#define SILICA_BLOCKS 1
+#endif
+
+#ifdef SILICA_ENTRY
+#define SILICA_DEFINE_ENTRY                                                   \
+  extern "C" __global__ void __launch_bounds__(SILICA_THREADS, SILICA_BLOCKS) \
+      SILICA_ENTRY(const SILICA_ARGUMENTS a) {                                \
+    SILICA_KERNEL(a);                                                         \
+  }
+#else
+#define SILICA_DEFINE_ENTRY
+#endif

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+// Elementwise kernels in CUDA: load, compute in f32, round once to the output's dtype. Operands move in words
+// of 16 bytes where all of them are aligned and the group is whole.
+#include "kernels/cuda.h"
+
+constexpr u32 map_threads = 256;
+#ifndef SILICA_VECTORS
+#define SILICA_VECTORS 1
+#endif
+constexpr u32 vectors = SILICA_VECTORS;  // a thread's vectors of each operand, all in flight at once
+
+// ---- dtypes ----
+
+struct F32 {
+  using Element = float;
+  static constexpr u32 per_word = 1;
+  DEVICE float load(float x) { return x; }
+  DEVICE float store(float x) { return x; }
+  DEVICE void unpack(u32 word, float* x) { x[0] = from_bits_(word); }
+  DEVICE u32 pack(const float* x) { return bits_(x[0]); }
+};
+struct F16 {
+  using Element = u16;
+  static constexpr u32 per_word = 2;
+  DEVICE float load(u16 x) { return widen_f16(x); }
+  DEVICE u16 store(float x) { return u16(round_f16x2(x, 0.0f)); }
+  DEVICE void unpack(u32 word, float* x) {
+    x[0] = widen_f16(word & 0xffffu);
+    x[1] = widen_f16(word >> 16);
+  }
+  DEVICE u32 pack(const float* x) { return round_f16x2(x[0], x[1]); }
+};
+struct BF16 {
+  using Element = u16;
+  static constexpr u32 per_word = 2;
+  DEVICE float load(u16 x) { return bf16_to_f32_(x); }
+  DEVICE u16 store(float x) { return u16(round_bf16x2(x, 0.0f)); }
+  DEVICE void unpack(u32 word, float* x) {
+    x[0] = from_bits_(word << 16);
+    x[1] = from_bits_(word & 0xffff0000u);
+  }
+  DEVICE u32 pack(const float* x) { return round_bf16x2(x[0], x[1]); }
+};
+
+// `width` elements in words of 4 bytes, which move 16 bytes at a time.
+template <class T, u32 width> struct Vector {
+  static constexpr u32 words = width / T::per_word;
+  Words4 part[words / 4];
+
+  __device__ __forceinline__ void load(const typename T::Element* from) {
+#pragma unroll
+    for (u32 p = 0; p < words / 4; ++p) part[p] = reinterpret_cast<const Words4*>(from)[p];
+  }
+  __device__ __forceinline__ void store(typename T::Element* to) const {
+#pragma unroll
+    for (u32 p = 0; p < words / 4; ++p) reinterpret_cast<Words4*>(to)[p] = part[p];
+  }
+  __device__ __forceinline__ void unpack(float* x) const {
+#pragma unroll
+    for (u32 w = 0; w < words; ++w) T::unpack(part[w / 4].word[w % 4], x + w * T::per_word);
+  }
+  __device__ __forceinline__ void pack(const float* x) {
+#pragma unroll
+    for (u32 w = 0; w < words; ++w) part[w / 4].word[w % 4] = T::pack(x + w * T::per_word);
+  }
+};
+
+// ---- one struct per kernel: what it computes from `in` to `out`, with the scalar s ----
+
+#define SILICA_MAP(name, ins, outs, ...)                      \
+  struct name {                                               \
+    static constexpr int inputs = ins, outputs = outs;        \
+    DEVICE void apply(const float* in, float* out, float s) { \
+      (void)in, (void)s;                                      \
+      __VA_ARGS__                                             \
+    }                                                         \
+  };
+#define SILICA_UNARY(op, y, derivative)                                              \
+  SILICA_MAP(op##_map, 1, 1, const float x = in[0]; out[0] = y;)                     \
+  SILICA_MAP(op##_backward_map, 2, 1, const float x = in[0]; const float dy = in[1]; \
+             out[0] = dy * (derivative);)
+#define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_MAP(op##_map, 1, 1, const float x = in[0]; out[0] = y;)
+#define SILICA_BINARY_FORWARD(op, c) \
+  SILICA_MAP(op##_map, 2, 1, const float a = in[0]; const float b = in[1]; out[0] = c;)
+#define SILICA_BINARY(op, c, da, db)                                                                        \
+  SILICA_BINARY_FORWARD(op, c)                                                                              \
+  SILICA_MAP(op##_backward_map, 3, 2, const float a = in[0]; const float b = in[1]; const float dc = in[2]; \
+             (void)a, (void)b; out[0] = da; out[1] = db;)
+#define SILICA_BINARY_LINEAR(op, c, da, db) \
+  SILICA_BINARY_FORWARD(op, c)              \
+  SILICA_MAP(op##_backward_map, 1, 2, const float dc = in[0]; out[0] = da; out[1] = db;)
+#include "kernels/ops.inc"
+#undef SILICA_UNARY
+#undef SILICA_UNARY_SCALAR
+#undef SILICA_BINARY
+#undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_FORWARD
+SILICA_MAP(cast_map, 1, 1, out[0] = in[0];)
+SILICA_MAP(fill_map, 0, 1, out[0] = s;)
+
+// ---- the loop ----
+
+template <class From, class To, int inputs, int outputs> struct MapArguments {
+  const typename From::Element* in[inputs];
+  typename To::Element* out[outputs];
+  u64 n;
+  float s;
+};
+template <class From, class To, int outputs> struct MapArguments<From, To, 0, outputs> {
+  static constexpr const typename From::Element* const* in = nullptr;
+  typename To::Element* out[outputs];
+  u64 n;
+  float s;
+};
+
+template <class Op, class From, class To = From> struct Map {
+  static constexpr int inputs = Op::inputs, outputs = Op::outputs;
+  // What fills 16 bytes of the narrower dtype.
+  static constexpr u32 width = 4 * (From::per_word < To::per_word ? To::per_word : From::per_word);
+  static constexpr u32 tile = map_threads * vectors * width;
+  using Arguments = MapArguments<From, To, inputs, outputs>;
+
+  DEVICE bool all_aligned(const Arguments& a) {
+    bool aligned = true;
+#pragma unroll
+    for (int j = 0; j < inputs; ++j) aligned = aligned && is_aligned(a.in[j]);
+#pragma unroll
+    for (int j = 0; j < outputs; ++j) aligned = aligned && is_aligned(a.out[j]);
+    return aligned;
+  }
+
+  DEVICE void compute(const Vector<From, width>* x, Vector<To, width>* y, float s) {
+    float in[inputs + 1][width], out[outputs][width];
+#pragma unroll
+    for (int j = 0; j < inputs; ++j) x[j].unpack(in[j]);
+#pragma unroll
+    for (u32 e = 0; e < width; ++e) {
+      float one[inputs + 1], result[outputs];
+#pragma unroll
+      for (int j = 0; j < inputs; ++j) one[j] = in[j][e];
+      Op::apply(one, result, s);
+#pragma unroll
+      for (int j = 0; j < outputs; ++j) out[j][e] = result[j];
+    }
+#pragma unroll
+    for (int j = 0; j < outputs; ++j) y[j].pack(out[j]);
+  }
+
+  DEVICE void whole_group(const Arguments& a, u64 begin) {
+    const u64 first = begin + threadIdx.x * width;
+    Vector<From, width> x[vectors][inputs + 1];
+#pragma unroll
+    for (u32 v = 0; v < vectors; ++v) {
+#pragma unroll
+      for (int j = 0; j < inputs; ++j) x[v][j].load(a.in[j] + first + v * map_threads * width);
+    }
+#pragma unroll
+    for (u32 v = 0; v < vectors; ++v) {
+      Vector<To, width> y[outputs];
+      compute(x[v], y, a.s);
+#pragma unroll
+      for (int j = 0; j < outputs; ++j) y[j].store(a.out[j] + first + v * map_threads * width);
+    }
+  }
+
+  DEVICE void element(const Arguments& a, u64 i) {
+    float one[inputs + 1], result[outputs];
+#pragma unroll
+    for (int j = 0; j < inputs; ++j) one[j] = From::load(a.in[j][i]);
+    Op::apply(one, result, a.s);
+#pragma unroll
+    for (int j = 0; j < outputs; ++j) a.out[j][i] = To::store(result[j]);
+  }
+
+  DEVICE void run(const Arguments& a) {
+    const u64 begin = group() * tile;
+    if (a.n - begin >= tile && all_aligned(a)) return whole_group(a, begin);
+    const u64 end = least(begin + tile, a.n);
+    for (u64 i = begin + threadIdx.x; i < end; i += map_threads) element(a, i);
+  }
+};
+
+// ---- bytes, whatever their dtype ----
+
+struct CopyArguments {
+  const u8* x;
+  u8* y;
+  u64 n;
+};
+
+struct ZeroArguments {
+  u8* y;
+  u64 n;
+};
+
+constexpr u32 words_per_thread = 4;
+constexpr u32 bytes_tile = map_threads * words_per_thread * 16;
+
+template <class Word> DEVICE void copy_words(const CopyArguments& a, u64 begin, u64 end) {
+  const Word* x = reinterpret_cast<const Word*>(a.x);
+  Word* y = reinterpret_cast<Word*>(a.y);
+  const u64 first = begin / sizeof(Word) + threadIdx.x, last = end / sizeof(Word);
+#pragma unroll 4
+  for (u64 i = first; i < last; i += map_threads) y[i] = x[i];
+}
+
+DEVICE void whole_copy(const CopyArguments& a, u64 begin) {
+  const Words4* x = reinterpret_cast<const Words4*>(a.x + begin) + threadIdx.x;
+  Words4* y = reinterpret_cast<Words4*>(a.y + begin) + threadIdx.x;
+  Words4 word[words_per_thread];
+#pragma unroll
+  for (u32 v = 0; v < words_per_thread; ++v) word[v] = x[v * map_threads];
+#pragma unroll
+  for (u32 v = 0; v < words_per_thread; ++v) y[v * map_threads] = word[v];
+}
+
+DEVICE void copy_bytes(const CopyArguments& a) {
+  const u64 begin = group() * bytes_tile, end = least(begin + bytes_tile, a.n);
+  const u64 places = reinterpret_cast<u64>(a.x) | reinterpret_cast<u64>(a.y);
+  if (end - begin == bytes_tile && places % 16 == 0) return whole_copy(a, begin);
+  if ((places | end) % 4 == 0) return copy_words<u32>(a, begin, end);
+  copy_words<u8>(a, begin, end);
+}
+
+DEVICE void zero_bytes(const ZeroArguments& a) {
+  const u64 begin = group() * bytes_tile, end = least(begin + bytes_tile, a.n);
+  if ((reinterpret_cast<u64>(a.y) | end) % 16 == 0) {
+    for (u64 i = begin / 16 + threadIdx.x; i < end / 16; i += map_threads) {
+      reinterpret_cast<Words4*>(a.y)[i] = Words4{{0, 0, 0, 0}};
+    }
+    return;
+  }
+  for (u64 i = begin + threadIdx.x; i < end; i += map_threads) a.y[i] = 0;
+}
+
+SILICA_DEFINE_ENTRY

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// The library's own kernels: which device function of which family runs a command, and with how many blocks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "silica/kernel.h"
+
+namespace silica::cuda {
+
+// What a command asks for.
+struct Request {
+  Grid grid;
+  const std::byte* arguments;  // the argument block, with final addresses
+  unsigned multiprocessors;
+};
+
+// One way to run it. Every choice gives the same bits; they differ in speed.
+struct Choice {
+  std::string family;     // kernels/<family>/<family>.cu
+  std::string function;   // the device function: "Map<silu_map, F32>::run"
+  std::string arguments;  // the type of its argument block
+  std::string defines;    // what else the text depends on
+  unsigned threads = 0;   // of a block
+  std::uint64_t blocks = 0;
+};
+
+struct CatalogueRow {
+  std::string name;  // "map.silu.f32"
+  Choice (*choose)(const CatalogueRow& row, const Request& request);
+  Choice base;             // filled in by `choose`
+  std::size_t offset = 0;  // in the argument block, of the extent that `choose` looks at
+};
+
+const std::vector<CatalogueRow>& catalogue();
+const CatalogueRow* find_in_catalogue(std::string_view name);
+
+std::string entry_of(std::string_view name);                       // "map_silu_f32"
+std::string text_of(std::string_view name, const Choice& choice);  // what NVRTC compiles
+
+// The device text, by the names it is included under; CMake embeds it.
+struct EmbeddedFile {
+  const char* name;
+  const char* text;
+};
+std::span<const EmbeddedFile> embedded_files();
+
+}  // namespace silica::cuda

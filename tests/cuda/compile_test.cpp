@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// NVRTC compiles every kernel that the catalogue can choose, for every architecture there is hardware of, and
+// the PTX holds none of the instructions that are not exact. Needs no GPU.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstring>
+#include <set>
+
+#include "backends/cuda/catalogue.h"
+#include "backends/cuda/nvrtc.h"
+#include "kernels/matmul/matmul.h"
+
+namespace silica::cuda {
+
+namespace {
+
+using Arguments = std::array<std::byte, max_argument_bytes>;
+
+struct Kernel {
+  std::string name, text;
+};
+
+// What requests the choices can depend on: sizes at every 8 bytes, or those of a matmul.
+std::vector<Arguments> argument_blocks(const CatalogueRow& row) {
+  std::vector<Arguments> blocks;
+  if (row.name.starts_with("matmul.")) {
+    for (const std::uint32_t transposes : {0u, 1u, 2u, 3u}) {
+      for (const std::uint64_t n : {516u, 515u}) {  // wide, and not
+        for (const std::uint64_t m : {8u, 512u}) {
+          for (const std::uint64_t k : {256u, 512u, 1024u, 2048u}) {
+            const kernels::MatmulArguments arguments{nullptr, nullptr, nullptr,        m,
+                                                     n,       k,       transposes & 1, transposes >> 1};
+            std::memcpy(blocks.emplace_back(Arguments{}).data(), &arguments, sizeof arguments);
+          }
+        }
+      }
+    }
+    return blocks;
+  }
+  for (const std::uint64_t size : {std::uint64_t{256}, std::uint64_t{1} << 24}) {
+    std::memset(blocks.emplace_back(Arguments{}).data(), 0, max_argument_bytes);
+    for (std::size_t at = 0; at < max_argument_bytes; at += 8)
+      std::memcpy(blocks.back().data() + at, &size, 8);
+  }
+  return blocks;
+}
+
+std::vector<Kernel> kernels_of(const std::string& family) {
+  std::vector<Kernel> kernels;
+  if (family == "probe")
+    kernels = {{"probe", text_of("probe_", {"probe", "probe", "ProbeArguments", "", 256, 1})}};
+  for (const CatalogueRow& row : catalogue()) {
+    if (row.base.family != family) continue;
+    std::set<std::string> texts;
+    for (const Arguments& arguments : argument_blocks(row)) {
+      for (const std::uint64_t elements : {256u, 1u << 24}) {
+        for (const unsigned multiprocessors : {1u, 1u << 30}) {
+          texts.insert(
+              text_of(row.name, row.choose(row, {{elements, 1, 1}, arguments.data(), multiprocessors})));
+        }
+      }
+    }
+    for (const std::string& text : texts) kernels.push_back({row.name, text});
+  }
+  return kernels;
+}
+
+class CudaCompile : public ::testing::TestWithParam<std::tuple<int, const char*>> {
+ protected:
+  void SetUp() override {
+    if (!missing_nvrtc().empty()) GTEST_SKIP() << missing_nvrtc();
+    const Target target = target_for(architecture);
+    if (!target.binary) GTEST_SKIP() << "NVRTC " << nvrtc_version() << " does not know sm_" << architecture;
+  }
+  const int architecture = std::get<0>(GetParam());
+  const std::vector<Kernel> kernels = kernels_of(std::get<1>(GetParam()));
+};
+
+TEST_P(CudaCompile, ToMachineCode) {
+  ASSERT_FALSE(kernels.empty());
+  for (const Kernel& kernel : kernels) {
+    EXPECT_NO_THROW(EXPECT_GT(compile(kernel.name, kernel.text, {architecture, true}).size(), 0u))
+        << kernel.text;
+  }
+}
+
+// PTX does not depend on the architecture, but for the conversions.
+class CudaPtx : public CudaCompile {};
+
+TEST_P(CudaPtx, HoldsNoInexactInstruction) {
+  for (const Kernel& kernel : kernels) {
+    const std::vector<std::byte> bytes = compile(kernel.name, kernel.text, {architecture, false});
+    std::string ptx(reinterpret_cast<const char*>(bytes.data()));
+    for (const char* word :
+         {"div.approx", "div.full", "sqrt.approx", "rsqrt", "ex2.", "lg2.", "sin.", "cos.", "tanh.",
+          "atom.global", "atom.shared", "\tred.", " red.", ".local", "mad.rn.f32"}) {
+      EXPECT_EQ(ptx.find(word), std::string::npos) << kernel.name << " holds " << word;
+    }
+    // The one exception: the start of reciprocal_, whose magnitudes are normal.
+    for (std::size_t at = 0; (at = ptx.find("rcp.approx.ftz.f32", at)) != std::string::npos;)
+      ptx.replace(at, 18, "rcp");
+    EXPECT_EQ(ptx.find(".ftz"), std::string::npos) << kernel.name;
+    EXPECT_EQ(ptx.find(".approx"), std::string::npos) << kernel.name;
+  }
+}
+
+constexpr const char* families[] = {"adamw", "embedding", "map", "matmul", "probe", "row"};
+
+std::string name_of(const ::testing::TestParamInfo<std::tuple<int, const char*>>& of) {
+  return "sm_" + std::to_string(std::get<0>(of.param)) + "_" + std::get<1>(of.param);
+}
+
+INSTANTIATE_TEST_SUITE_P(Every, CudaCompile,
+                         ::testing::Combine(::testing::Values(80, 90, 100), ::testing::ValuesIn(families)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Every, CudaPtx,
+                         ::testing::Combine(::testing::Values(90), ::testing::ValuesIn(families)), name_of);
+
+}  // namespace
+
+}  // namespace silica::cuda

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: MIT
+// The kernels of kernels/*/*.cu, run on the host, give the bits of the CPU's kernels: every op, through the
+// catalogue that the CUDA backend uses, with the threads of a block in several orders.
+#include "backends/cuda/catalogue.h"
+#include "cases.h"
+#include "core/program.h"
+#include "emulated_kernels.h"
+#include "support.h"
+
+namespace silica::test {
+
+namespace {
+
+using emulation::Order;
+
+constexpr Order orders[] = {Order::forward, Order::backward, Order::shuffled};
+constexpr unsigned h100 = 132, none = 1,
+                   very_many = 1u << 30;  // multiprocessors, which some kernels are chosen by
+
+const EmulatedKernels& emulated_kernels() {
+  static const EmulatedKernels all = [] {
+    EmulatedKernels kernels;
+    add_emulated_map(kernels);
+    add_emulated_row(kernels);
+    add_emulated_matmul(kernels);
+    add_emulated_transposed_matmul(kernels);
+    add_emulated_tables(kernels);
+    return kernels;
+  }();
+  return all;
+}
+
+// Runs a list that was encoded for the CPU, whose addresses are the host's.
+void run_emulated(const CommandList& list, Order order, unsigned multiprocessors = h100) {
+  for (const Command& command : list.program()->commands) {
+    const cuda::CatalogueRow* row = cuda::find_in_catalogue(command.kernel);
+    ASSERT_NE(row, nullptr) << command.kernel << " is not in the catalogue";
+    const cuda::Choice choice = row->choose(*row, {command.grid, command.arguments.data(), multiprocessors});
+    const auto kernel = emulated_kernels().find(choice.defines + choice.function);
+    ASSERT_NE(kernel, emulated_kernels().end()) << choice.defines << choice.function << " is not emulated";
+    emulation::run(choice.blocks, choice.threads, order, [&] { kernel->second(command.arguments.data()); });
+  }
+}
+
+using Encode = std::function<Tensors(CommandEncoder&)>;
+
+std::vector<std::vector<float>> outputs(const Encode& encode,
+                                        const std::function<void(const CommandList&)>& run_list) {
+  const Device device = Device::open("cpu");
+  CommandEncoder encoder(device);
+  const Tensors tensors = encode(encoder);
+  run_list(encoder.finish());
+  std::vector<std::vector<float>> values;
+  for (const Tensor& tensor : tensors) values.push_back(get(tensor));
+  return values;
+}
+
+// Encodes twice on the same data; runs one on the CPU and one emulated.
+void expect_same(const std::string& what, const Encode& encode, unsigned multiprocessors = h100,
+                 std::span<const Order> in_orders = orders) {
+  const auto want =
+      outputs(encode, [](const CommandList& list) { list.program()->device.submit(list).wait(); });
+  for (const Order order : in_orders) {
+    const auto got =
+        outputs(encode, [&](const CommandList& list) { run_emulated(list, order, multiprocessors); });
+    ASSERT_EQ(got.size(), want.size());
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      EXPECT_TRUE(same_bits(got[i], want[i]))
+          << what << ", output " << i << ", order " << static_cast<int>(order);
+    }
+  }
+}
+
+// A view that starts `skip` elements into its storage.
+Tensor shifted(CommandEncoder& e, std::uint64_t seed, DType dtype, const Shape& shape, std::size_t skip,
+               float low, float high) {
+  const Tensor whole = random_tensor(e, seed, {shape.size() + skip}, low, high, dtype);
+  return whole.rows(skip, shape.size()).reshape(shape);
+}
+
+TEST(Emulation, HasEveryKernelOfTheCpu) {
+  const Device device = Device::open("cpu");
+  for (const std::string& name : device.kernels().names()) {
+    EXPECT_NE(cuda::find_in_catalogue(name), nullptr) << name;
+  }
+  EXPECT_EQ(cuda::catalogue().size(), device.kernels().names().size());
+}
+
+class EmulatedOp : public ::testing::TestWithParam<OpCase> {};
+
+TEST_P(EmulatedOp, GivesTheBitsOfTheCpu) { expect_same(GetParam().name, GetParam().encode); }
+
+INSTANTIATE_TEST_SUITE_P(All, EmulatedOp, ::testing::ValuesIn(op_cases()), [](const auto& of) {
+  std::string name = of.param.name;
+  for (char& c : name) c = c == '.' ? '_' : c;
+  return name;
+});
+
+constexpr std::size_t map_sizes[] = {1,    2,    3,    4,    5,    7,    8,    9,    63,
+                                     64,   255,  256,  257,  1023, 1024, 1025, 1027, 2047,
+                                     2048, 2049, 2056, 4095, 4096, 4097, 8192};
+
+TEST(Emulation, ElementwiseSizesAndAlignments) {
+  constexpr Order one[] = {Order::forward};
+  for (const ElementwiseOp& op : elementwise_ops()) {
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+      for (const std::size_t n : map_sizes) {
+        const std::size_t skip = n % 3;
+        expect_same(
+            op.name + " of " + std::to_string(n),
+            [&](CommandEncoder& e) {
+              Tensors in, out;
+              for (std::size_t i = 0; i < op.inputs; ++i)
+                in.push_back(shifted(e, i, dtype, {n}, skip * i, -20, 20));
+              for (std::size_t i = 0; i < op.outputs; ++i)
+                out.push_back(shifted(e, 9, dtype, {n}, skip, 0, 0));
+              op.encode(e, in, out);
+              return out;
+            },
+            h100, one);
+      }
+    }
+  }
+}
+
+TEST(Emulation, ElementwiseSpecialValuesAndInPlace) {
+  std::vector<float> values;
+  for (int i = 0; i < 60; ++i) {
+    for (const float value : special_floats()) values.push_back(value);
+  }
+  for (const ElementwiseOp& op : elementwise_ops()) {
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+      expect_same(op.name, [&](CommandEncoder& e) {
+        Tensors in;
+        for (std::size_t i = 0; i < op.inputs; ++i) {
+          std::vector<float> turned = values;
+          std::ranges::rotate(turned, turned.begin() + static_cast<std::ptrdiff_t>(11 * i));
+          in.push_back(make(e.device(), dtype, {values.size()}, turned));
+        }
+        Tensors out = {in[0]};
+        if (op.outputs == 2) out.push_back(in.size() > 1 ? in[1] : result(e, {values.size()}, dtype));
+        op.encode(e, in, out);
+        return out;
+      });
+    }
+  }
+}
+
+TEST(Emulation, LargeElementwise) {
+  constexpr std::size_t n = (std::size_t{1} << 22) + 5;
+  constexpr Order one[] = {Order::forward};
+  expect_same(
+      "silu",
+      [](CommandEncoder& e) {
+        const Tensor x = random_tensor(e, 1, {n}, -90.0f, 90.0f), y = result(e, {n});
+        silu(e, x, y);
+        return Tensors{y};
+      },
+      h100, one);
+}
+
+TEST(Emulation, BytesOfEveryAlignment) {
+  for (const std::size_t n : {1u, 3u, 16u, 1000u, 16384u, 16388u, 40001u}) {
+    for (const std::size_t skip : {0u, 1u, 4u, 16u}) {
+      expect_same("copy", [&](CommandEncoder& e) {
+        const Tensor x = shifted(e, 1, DType::bf16, {n}, skip, -9, 9),
+                     y = shifted(e, 2, DType::bf16, {n}, 2 * skip, 0, 0);
+        copy(e, x, y);
+        return Tensors{y};
+      });
+    }
+  }
+}
+
+constexpr std::size_t row_sizes[] = {1,   2,   3,   4,   5,   31,  127, 128, 129,  132,  255,  256,  257,
+                                     260, 384, 500, 511, 512, 513, 516, 768, 1000, 1024, 1025, 2052, 5000};
+
+TEST(Emulation, RowSizes) {
+  for (const std::size_t cols : row_sizes) {
+    for (const std::size_t rows : {1u, 3u}) {
+      const std::string what = std::to_string(rows) + " rows of " + std::to_string(cols);
+      const std::size_t skip = cols % 2;
+      const auto matrix = [=](CommandEncoder& e, std::uint64_t seed) {
+        return shifted(e, seed, DType::f32, {rows, cols}, skip, -9, 9);
+      };
+      expect_same("rms_norm, " + what, [&](CommandEncoder& e) {
+        const Tensor y = matrix(e, 3);
+        rms_norm(e, matrix(e, 1), random_tensor(e, 2, {cols}), y);
+        return Tensors{y};
+      });
+      expect_same("rms_norm_backward, " + what, [&](CommandEncoder& e) {
+        const Tensor dy = matrix(e, 3), dweight = result(e, {cols});
+        rms_norm_backward(e, matrix(e, 1), random_tensor(e, 2, {cols}), dy, dy, dweight);
+        return Tensors{dy, dweight};
+      });
+      expect_same("cross_entropy, " + what, [&](CommandEncoder& e) {
+        const Tensor loss = result(e, {1});
+        cross_entropy(e, matrix(e, 1), random_ids(e, 2, rows, cols + 1), loss);
+        return Tensors{loss};
+      });
+      expect_same("cross_entropy_backward, " + what, [&](CommandEncoder& e) {
+        const Tensor logits = matrix(e, 1);
+        cross_entropy_backward(e, logits, random_ids(e, 2, rows, cols + 1), random_tensor(e, 3, {1}), logits);
+        return Tensors{logits};
+      });
+    }
+  }
+}
+
+TEST(Emulation, SumOverManyRows) {
+  constexpr Order one[] = {Order::shuffled};
+  for (const std::size_t rows : {255u, 257u, 2047u, 2048u, 2049u, 5000u}) {
+    expect_same(
+        "rms_norm_backward",
+        [&](CommandEncoder& e) {
+          const Tensor dweight = result(e, {35}), dx = result(e, {rows, 35});
+          rms_norm_backward(e, random_tensor(e, 1, {rows, 35}), random_tensor(e, 2, {35}),
+                            random_tensor(e, 3, {rows, 35}), dx, dweight);
+          return Tensors{dweight};
+        },
+        h100, one);
+  }
+}
+
+struct MatmulCase {
+  std::size_t m, n, k, skip;
+  float scale;
+};
+
+void expect_same_matmul(const MatmulCase& c, bool ta, bool tb, unsigned multiprocessors,
+                        std::span<const Order> in) {
+  const std::string what = "matmul " + std::to_string(c.m) + " x " + std::to_string(c.n) + " x " +
+                           std::to_string(c.k) + (ta ? " ta" : "") + (tb ? " tb" : "") +
+                           (multiprocessors == none ? " tiles" : " split");
+  expect_same(
+      what,
+      [&](CommandEncoder& e) {
+        const Shape a = ta ? Shape{c.k, c.m} : Shape{c.m, c.k}, b = tb ? Shape{c.n, c.k} : Shape{c.k, c.n};
+        const Tensor to = shifted(e, 3, DType::f32, {c.m, c.n}, c.skip, 0, 0);
+        matmul(e, shifted(e, 1, DType::f32, a, c.skip, -c.scale, c.scale),
+               shifted(e, 2, DType::f32, b, c.skip, -c.scale, c.scale), to, {ta, tb});
+        return Tensors{to};
+      },
+      multiprocessors, in);
+}
+
+TEST(Emulation, MatmulSizes) {
+  constexpr Order some[] = {Order::forward, Order::shuffled};
+  const MatmulCase cases[] = {
+      {1, 1, 1, 0, 2},          {1, 130, 300, 0, 2},      {2, 3, 5, 1, 2},         {4, 4, 4, 0, 2},
+      {8, 64, 256, 0, 2},       {9, 65, 257, 0, 2},       {5, 200, 2052, 0, 2},    {32, 64, 8, 0, 2},
+      {33, 68, 512, 0, 2},      {36, 132, 1028, 0, 2},    {128, 128, 16, 0, 2},    {132, 260, 264, 0, 2},
+      {129, 131, 513, 0, 2},    {40, 72, 2560, 0, 2},     {64, 64, 516, 1, 2},     {17, 1, 700, 0, 2},
+      {12, 20, 300, 0, 1e-20f}, {136, 8, 772, 0, 3e-23f}, {200, 300, 40, 0, 1e19f}};
+  for (const MatmulCase& c : cases) {
+    for (const bool ta : {false, true}) {
+      for (const bool tb : {false, true}) {
+        for (const unsigned multiprocessors : {none, very_many})
+          expect_same_matmul(c, ta, tb, multiprocessors, some);
+      }
+    }
+  }
+}
+
+TEST(Emulation, MatmulRandomSizes) {
+  constexpr Order one[] = {Order::backward};
+  Random random(5);
+  for (int i = 0; i < 40; ++i) {
+    const std::size_t four = random.below(2) == 0 ? 4 : 1;
+    const MatmulCase c{random.between(1, 300 / four) * four, random.between(1, 300 / four) * four,
+                       random.between(1, 800 / four) * four, random.below(4) == 0 ? 1u : 0u, 2.0f};
+    expect_same_matmul(c, random.below(2) == 0, random.below(2) == 0, random.below(2) == 0 ? none : very_many,
+                       one);
+  }
+}
+
+TEST(Emulation, Embedding) {
+  for (const std::size_t n : {1u, 5u, 256u, 257u, 1500u}) {
+    for (const std::size_t cols : {1u, 4u, 33u, 300u}) {
+      for (const std::size_t rows : {1u, 7u, 60u}) {
+        expect_same("embedding", [&](CommandEncoder& e) {
+          const Tensor y = result(e, {n, cols});
+          embedding(e, random_tensor(e, 1, {rows, cols}), random_ids(e, 2, n, rows + 1), y);
+          return Tensors{y};
+        });
+        expect_same("embedding_backward", [&](CommandEncoder& e) {
+          const Tensor dtable = shifted(e, 3, DType::f32, {rows, cols}, 1, -5, 5);
+          embedding_backward(e, random_ids(e, 2, n, rows + 1), random_tensor(e, 1, {n, cols}), dtable);
+          return Tensors{dtable};
+        });
+      }
+    }
+  }
+}
+
+TEST(Emulation, TrainingStep) {
+  for (const unsigned multiprocessors : {none, h100})
+    expect_same("a training step", encode_step, multiprocessors);
+}
+
+}  // namespace
+
+}  // namespace silica::test
