@@ -7,6 +7,7 @@
 //   bench_cuda tune     elementwise kernels with 1, 2 and 4 vectors a thread
 //   bench_cuda first    milliseconds from the start of main to the first result
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <functional>
 #include <string>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The vocabulary of formulas.h in CUDA C++, for NVRTC without any header. Compile with --fmad=false
-// --ftz=false
-// --prec-div=true --prec-sqrt=true, so that + - * round once and keep subnormals.
+// --ftz=false --prec-div=true --prec-sqrt=true, so that + - * round once and keep subnormals.
 #define REAL float
 typedef unsigned int UINT;
 #define FORMULA(type) static __device__ __forceinline__ type

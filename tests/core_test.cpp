@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Values and handles: dtypes, shapes, tensors, devices, errors.
 #include <cmath>
+#include <cstdint>
 #include <set>
 
 #include "support.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Recording: stages, temporaries, refusals, lists.
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <map>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The known faults of the lineage and of today's libraries, each as a test that names it.
 #include <cfenv>
+#include <cstdint>
 #include <cstring>
 #include <map>
 #include <thread>

@@ -9,7 +9,7 @@
 # The machine needs g++ 12 or newer, cmake, ninja, NVRTC; PyTorch with Triton for the peers. Where nothing can be installed,
 # bring the packages along; on a Debian 12 machine of the same processor, in the root of the repository:
 #
-#   mkdir -p .deps && cd .deps && apt-get download libtbb-dev libtbb12 libtbbmalloc2 libtbbbind-2-5 libgtest-dev libcli11-dev libfmt-dev \
+#   mkdir -p .deps && cd .deps && apt-get download libtbb-dev libtbb12 libtbbmalloc2 libtbbbind-2-5 libgtest-dev libcli11-dev libfmt-dev libfmt9 \
 #     nlohmann-json3-dev libssl-dev libssl3 wamerican libvulkan-dev libvulkan1 glslang-tools && for p in *.deb; do dpkg -x $p root; done && rm *.deb
 #
 # (.deps belongs into .git/info/exclude; where there is a tool that carries ignored paths to the machine, name it.)
@@ -42,6 +42,8 @@ PY
   export SILICA_LIBNVRTC
 fi
 
+words=/usr/share/dict/american-english
+[ -f "$words" ] || words=$deps/share/dict/american-english
 report() { # name, status, text
   printf '%-34s %-4s %s\n' "$1" "$([ "$2" -eq 0 ] && echo ok || echo FAIL)" "$3" | tee -a "$out/summary"
 }
@@ -65,7 +67,7 @@ tests() {
     -E 'CudaCompile|CudaPtx|Emulat|consumer|cuda_device|^Cuda\.|cli_test|[Vv]ulkan|spirv|Formulas.Acc'
   if [ -x "$build/apps/silica/silica" ]; then
     for device in cpu cuda; do
-      step "train-$device" 60 "$build/apps/silica/silica" train --device "$device" --steps 50 --out "$build/$device.safetensors"
+      step "train-$device" 60 "$build/apps/silica/silica" train --device "$device" --steps 50 --data "$words" --out "$build/$device.safetensors"
     done
     cmp "$build/cpu.safetensors" "$build/cuda.safetensors" >"$out/train-same" 2>&1
     report train-same $? "the weights after 50 steps, cpu and cuda"
@@ -78,7 +80,7 @@ vulkan() {
   step vulkan-devices 60 "$build/apps/silica/silica" devices
   step vulkan-kernels 150 "$build/tests/vulkan_test"
   step vulkan-backend 100 "$build/tests/vulkan_backend_test"
-  step train-vulkan 60 "$build/apps/silica/silica" train --device vulkan --steps 50 --out "$build/vulkan.safetensors"
+  step train-vulkan 60 "$build/apps/silica/silica" train --device vulkan --steps 50 --data "$words" --out "$build/vulkan.safetensors"
   cmp "$build/cpu.safetensors" "$build/vulkan.safetensors" >"$out/train-vulkan-same" 2>&1
   report train-vulkan-same $? "the weights after 50 steps, cpu and vulkan"
 }

@@ -2,6 +2,7 @@
 // Every op, forward and backward, as a row of a table: for the tests that hold of all of them.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>

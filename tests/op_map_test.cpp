@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The elementwise ops and data movement, against definitions in long double.
+#include <cstdint>
 #include <cstdio>
 #include <map>
 

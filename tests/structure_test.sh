@@ -47,7 +47,7 @@ done
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
   sources=$(git ls-files --cached --others --exclude-standard)
 else
-  sources=$(find . -path ./build -prune -o -type f -print)
+  sources=$(find . -path ./build -prune -o -path ./.deps -prune -o -type f -print)
 fi
 code=$(for file in $(printf '%s\n' "$sources" | grep -E '(\.(h|cpp|inc|cu|comp|sh|cmake|in)|CMakeLists\.txt)$'); do
   [ -f "$file" ] && printf '%s\n' "$file"

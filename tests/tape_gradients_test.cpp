@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The rules of the tape against central differences in f64 of what the device's own kernels return, and
 // against hand-written gradients. The check itself is checked: it must fail when a gradient is wrong.
+#include <cstdint>
 #include <functional>
 
 #include "support.h"

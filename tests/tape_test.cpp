@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The tape's own behaviour: handles, errors, what it keeps. Its rules: tape_gradients_test.cpp.
+#include <cstdint>
 #include <functional>
 #include <optional>
 

@@ -3,6 +3,7 @@
 // kernels. SILICA_TEST_SECONDS sets how long each test runs (default 0.3).
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <thread>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What is the Vulkan backend's own: barriers, grids, memory, devices, the cache on disk.
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>

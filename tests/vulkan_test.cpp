@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Every op on Vulkan against the CPU, to the bit.
 #include <bit>
+#include <cstdint>
 #include <cstdlib>
 
 #include "vulkan_support.h"

@@ -2,6 +2,7 @@
 #include "checkpoint.h"
 
 #include <charconv>
+#include <cstdint>
 
 #include "dataset.h"
 #include "errors.h"

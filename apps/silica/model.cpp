@@ -2,6 +2,7 @@
 #include "model.h"
 
 #include <cmath>
+#include <cstdint>
 
 #include "errors.h"
 #include "random.h"

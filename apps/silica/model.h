@@ -3,6 +3,7 @@
 // blocks add to it, and a matrix reads the next character off it.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>

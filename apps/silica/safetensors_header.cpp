@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <cstdint>
+
 #include "safetensors_header.h"
 
 #include <nlohmann/json.hpp>

@@ -2,6 +2,7 @@
 #include "words.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 #include <numeric>
 

@@ -2,6 +2,7 @@
 #include "silica/dtype.h"
 
 #include <array>
+#include <cstdint>
 #include <utility>
 
 #include "kernels/prelude_cpp.h"

@@ -2,6 +2,7 @@
 #include "silica/encoder.h"
 
 #include <atomic>
+#include <cstdint>
 #include <cstring>
 #include <map>
 

@@ -78,7 +78,9 @@ std::vector<std::size_t> find_stages(const std::vector<Command>& commands) {
 Packing pack_temporaries(const std::vector<Command>& commands, const std::vector<std::size_t>& stage_ends) {
   Packing packing;
   std::vector<Lifetime> lifetimes = find_lifetimes(commands, stage_ends);
-  std::ranges::stable_sort(lifetimes, std::greater{}, &Lifetime::bytes);  // large ones first pack tighter
+  std::ranges::sort(lifetimes, [](const Lifetime& a, const Lifetime& b) {  // large ones first pack tighter
+    return a.bytes != b.bytes ? a.bytes > b.bytes : a.first_stage < b.first_stage;
+  });
   std::vector<const Lifetime*> by_offset;
   for (Lifetime& item : lifetimes) {
     item.offset = lowest_offset(item, by_offset);

@@ -2,6 +2,7 @@
 #include "silica/shape.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 
 #include "core/format.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "silica/tensor.h"
 
+#include <cstdint>
 #include <limits>
 
 #include "core/device_state.h"

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <cstdint>
+
 #include "ops/check.h"
 #include "silica/ops.h"
 

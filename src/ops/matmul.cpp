@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <cstdint>
+
 #include "kernels/matmul/matmul.h"
 
 #include "ops/check.h"

@@ -3,6 +3,7 @@
 // errors of the device are errors. Elsewhere these tests are skipped, unless SILICA_REQUIRE_CUDA is set.
 // compute-sanitizer runs them.
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 
 #include "cases.h"

@@ -3,6 +3,7 @@
 // nothing is left behind. NVRTC is the real one; without it these tests are skipped.
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <thread>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The kernels of kernels/*/*.cu, run on the host, give the bits of the CPU's kernels: every op, through the
 // catalogue that the CUDA backend uses, with the threads of a block in several orders.
+#include <cstdint>
+
 #include "backends/cuda/catalogue.h"
 #include "cases.h"
 #include "core/program.h"

@@ -5,6 +5,7 @@
 //   exhaustive_cuda [device, "cuda"] [power of two of the count, 32]
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <functional>

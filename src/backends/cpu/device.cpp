@@ -20,7 +20,7 @@ constexpr unsigned most_threads = 1024;
 unsigned available_threads() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
+  return static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
 }
 
 unsigned choose_threads(unsigned asked) {

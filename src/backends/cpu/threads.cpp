@@ -18,6 +18,20 @@ static void __tsan_release(void*) {}
 
 namespace silica::cpu {
 
+namespace {
+
+// On the way out, whether by return or by exception.
+struct Release {
+  void* address;
+  ~Release() { __tsan_release(address); }
+};
+struct Acquire {
+  void* address;
+  ~Acquire() { __tsan_acquire(address); }
+};
+
+}  // namespace
+
 struct Threads::Arena {
   explicit Arena(unsigned count) : arena(static_cast<int>(count)) {
     // TBB keeps to the cores there are unless it is told of more.
@@ -37,17 +51,17 @@ void Threads::enter(const std::function<void()>& work) { arena_->arena.execute(w
 void Threads::share(const std::function<void(unsigned)>& body) {
   char begin = 0, end = 0;
   __tsan_release(&begin);
+  const Acquire all_done{&end};
   // A context of its own: what the caller's context cancels is no business of ours.
   tbb::task_group_context context(tbb::task_group_context::isolated);
   tbb::parallel_for(
       0u, count_, 1u,
       [&](unsigned i) {
         __tsan_acquire(&begin);
+        const Release done{&end};
         body(i);
-        __tsan_release(&end);
       },
       tbb::static_partitioner(), context);
-  __tsan_acquire(&end);
 }
 
 }  // namespace silica::cpu

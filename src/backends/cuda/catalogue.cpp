@@ -2,6 +2,7 @@
 #include "backends/cuda/catalogue.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "core/format.h"

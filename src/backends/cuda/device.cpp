@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <set>
 
@@ -172,9 +173,9 @@ Session::~Session() {
 // unusable, under an earlier session, is made anew; that session stays lost.
 void Session::open_context() {
   const Driver& d = driver();
-  check(d.context_retain(&context_, device), "the context");
-  Result result = success;
-  {
+  Result result = d.context_retain(&context_, device);
+  const bool retained = result == success;
+  if (retained) {
     const Current current(*this);
     result = current.result() == success ? d.stream_create(&stream, stream_non_blocking) : current.result();
   }
@@ -182,11 +183,11 @@ void Session::open_context() {
     for (Session* other : open_sessions().all) {
       if (other->device == device) other->note_lost(result, "another use of the device");
     }
-    check(d.context_reset(device), "the context");
-    d.context_release(device);
-    check(d.context_retain(&context_, device), "the context");
+    d.context_reset(device);  // its result is the fault that made it necessary
+    if (retained) d.context_release(device);
+    check(d.context_retain(&context_, device), "the context after a reset");
     const Current current(*this);
-    check(current.result(), "the context");
+    check(current.result(), "the context after a reset");
     result = d.stream_create(&stream, stream_non_blocking);
   }
   check(result, "a stream");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The first submit of a list launches its kernels one by one. The second makes a graph of them, which it and
 // all later ones launch: commands of a stage are parallel branches there.
+#include <cstdint>
 #include <limits>
 
 #include "backends/cuda/cuda.h"

@@ -2,6 +2,7 @@
 #include "backends/vulkan/context.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "core/format.h"

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The names of the library's kernels, each with its module and specialisation constants (kernels/*/*.comp).
+#include <cstdint>
+
 #include "backends/vulkan/context.h"
 #include "core/format.h"
 #include "silica/dtype.h"

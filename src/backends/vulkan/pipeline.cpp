@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <cstdint>
 #include <cstring>
 
 #include "backends/vulkan/cache.h"

@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <random>
 #include <sstream>
@@ -167,6 +168,7 @@ Primitives probe(const Context& context, Queue& queue, Heap& heap, PipelineBuild
   if ((forced || !native_fma.empty()) && context.physical.has_f64) {
     found.emulate_fma = true;
     faults = run_probe(context, queue, heap, builder, true);
+    if (!faults[fused].empty()) faults[fused] += "; without emulation " + native_fma;
   } else if (!native_fma.empty()) {
     faults[fused] = message(native_fma, " (and without shaderFloat64 it is not emulated)");
   }
