@@ -19,7 +19,7 @@ using Metadata = std::map<std::string, std::string>;
 
 std::string to_hex(std::string_view bytes) {
   std::string hex;
-  for (const unsigned char byte : bytes) hex += fmt::format("{:02x}", byte);
+  for (const char byte : bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(byte));
   return hex;
 }
 

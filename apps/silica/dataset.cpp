@@ -74,7 +74,8 @@ Vocabulary::Vocabulary(const std::vector<std::string>& lines) {
 
 Vocabulary::Vocabulary(std::string bytes) : bytes_(std::move(bytes)) {
   int last = 0;  // no zero byte
-  for (const unsigned char byte : bytes_) {
+  for (const char character : bytes_) {
+    const auto byte = static_cast<unsigned char>(character);
     if (byte <= last || byte == '\n') {
       fail(ErrorCode::invalid_argument, "vocabulary: expected distinct bytes in ascending order");
     }

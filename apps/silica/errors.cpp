@@ -5,11 +5,12 @@ namespace silica::app {
 
 std::string printable(std::string_view text) {
   std::string out;
-  for (const unsigned char byte : text) {
+  for (const char character : text) {
+    const auto byte = static_cast<unsigned char>(character);
     if (byte < 0x20 || byte == 0x7f) {
       out += fmt::format("\\x{:02x}", byte);
     } else {
-      out += static_cast<char>(byte);
+      out += character;
     }
   }
   return out;

@@ -128,7 +128,7 @@ SafeTensors parse_safetensors(std::string_view content, const std::string& file)
 
   std::vector<Placed> placed;
   for (const auto& [name, entry] : header.entries) placed.push_back(check_entry(name, entry, file));
-  std::stable_sort(placed.begin(), placed.end(), [](const Placed& a, const Placed& b) {
+  std::ranges::stable_sort(placed, [](const Placed& a, const Placed& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
   check_contiguous(placed, data.size(), file);
