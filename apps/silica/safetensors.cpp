@@ -8,6 +8,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "digest.h"
@@ -128,9 +129,8 @@ SafeTensors parse_safetensors(std::string_view content, const std::string& file)
 
   std::vector<Placed> placed;
   for (const auto& [name, entry] : header.entries) placed.push_back(check_entry(name, entry, file));
-  std::ranges::stable_sort(placed, [](const Placed& a, const Placed& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
+  std::ranges::sort(placed, {},
+                    [](const Placed& entry) { return std::tie(entry.begin, entry.end, entry.name); });
   check_contiguous(placed, data.size(), file);
 
   SafeTensors result{std::move(header.metadata), {}};

@@ -58,7 +58,8 @@ WordSampler::WordSampler(const Model& model, const Vocabulary& vocabulary, const
 void WordSampler::scale_logits(std::span<float> row) const {
   std::vector<std::size_t> order(row.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return row[a] > row[b]; });
+  std::ranges::sort(
+      order, [&](std::size_t a, std::size_t b) { return row[a] > row[b] || (row[a] == row[b] && a < b); });
   const float largest = row[order.front()];
   const std::size_t kept = options_.top_k == 0 ? row.size() : options_.top_k;
   for (std::size_t rank = 0; rank < order.size(); ++rank) {
