@@ -76,7 +76,7 @@ struct Primitive {
   float (*expected)(float a, float b, float c);
 };
 
-// In the order of kernels/probe.comp. This file is compiled without contraction, so each operation here
+// In the order of kernels/probe/probe.comp. This file is compiled without contraction, so each operation here
 // rounds.
 enum Index {
   add,
