@@ -43,6 +43,10 @@ for header in include/silica/*.h; do
   grep -q '^#pragma once' "$header" || forbid "no #pragma once" "$header"
 done
 
+forbid "README.md's example is not examples/readme.cpp" \
+  "$(sed -n '/^```cpp$/,/^```$/p' README.md | sed '1d;$d' >"${TMPDIR:-/tmp}/readme.$$"
+     sed 1d examples/readme.cpp | diff - "${TMPDIR:-/tmp}/readme.$$"; rm -f "${TMPDIR:-/tmp}/readme.$$")"
+
 # Sources are what git knows; without git, what lies there.
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
   sources=$(git ls-files --cached --others --exclude-standard)
