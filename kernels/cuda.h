@@ -61,14 +61,41 @@ DEVICE u32 round_f16x2(float low, float high) { return f32_to_f16_(low) | f32_to
 DEVICE u32 round_bf16x2(float low, float high) { return f32_to_bf16_(low) | f32_to_bf16_(high) << 16; }
 #endif
 
+// ---- shared memory: what the launch gives, and copies into it that do not hold up the thread
+
+#ifdef __CUDA_ARCH__
+DEVICE float* dynamic_shared() {
+  extern __shared__ __align__(16) float memory[];
+  return memory;
+}
+// 16 bytes, or 16 zeros.
+DEVICE void copy_async(float* to, const float* from, bool inside) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(u32(__cvta_generic_to_shared(to))),
+               "l"(from), "r"(inside ? 16 : 0));
+}
+DEVICE void end_async_group() { asm volatile("cp.async.commit_group;"); }
+// Until no more than the last `count` groups are under way.
+template <int count> DEVICE void wait_async_groups() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(count) : "memory");
+}
+#endif
+
 #ifndef SILICA_BLOCKS
 #define SILICA_BLOCKS 1
 #endif
+
+// In a graph a block may start before the kernel in front has ended; here it waits for it.
+DEVICE void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 #ifdef SILICA_ENTRY
 #define SILICA_DEFINE_ENTRY                                                   \
   extern "C" __global__ void __launch_bounds__(SILICA_THREADS, SILICA_BLOCKS) \
       SILICA_ENTRY(const SILICA_ARGUMENTS a) {                                \
+    wait_for_previous();                                                      \
     SILICA_KERNEL(a);                                                         \
   }
 #else

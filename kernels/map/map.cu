@@ -2,12 +2,17 @@
 // Elementwise kernels in CUDA: load, compute in f32, round once to the output's dtype. Operands move in words
 // of 16 bytes where all of them are aligned and the group is whole.
 #include "kernels/cuda.h"
+#include "kernels/map/approximation.h"
 
-constexpr u32 map_threads = 256;
+// The vectors of each operand that a thread has in flight at once. Threads and blocks a multiprocessor: what
+// was fastest on an H100.
 #ifndef SILICA_VECTORS
 #define SILICA_VECTORS 1
 #endif
-constexpr u32 vectors = SILICA_VECTORS;  // a thread's vectors of each operand, all in flight at once
+#undef SILICA_BLOCKS
+#define SILICA_BLOCKS (SILICA_VECTORS == 1 ? 8 : SILICA_VECTORS == 2 ? 16 : 12)
+constexpr u32 vectors = SILICA_VECTORS;
+constexpr u32 map_threads = vectors == 1 ? 128 : 64;
 
 // ---- dtypes ----
 
@@ -59,10 +64,6 @@ template <class T, u32 width> struct Vector {
 #pragma unroll
     for (u32 w = 0; w < words; ++w) T::unpack(part[w / 4].word[w % 4], x + w * T::per_word);
   }
-  __device__ __forceinline__ void pack(const float* x) {
-#pragma unroll
-    for (u32 w = 0; w < words; ++w) part[w / 4].word[w % 4] = T::pack(x + w * T::per_word);
-  }
 };
 
 // ---- one struct per kernel: what it computes from `in` to `out`, with the scalar s ----
@@ -98,6 +99,12 @@ template <class T, u32 width> struct Vector {
 SILICA_MAP(cast_map, 1, 1, out[0] = in[0];)
 SILICA_MAP(fill_map, 0, 1, out[0] = s;)
 
+SILICA_APPROXIMATION(silu_map, out[0] = rough_silu(in[0], 1.0f, s);)
+SILICA_APPROXIMATION(silu_backward_map, out[0] = rough_silu_derivative(in[0], in[1], s);)
+SILICA_APPROXIMATION(swiglu_map, out[0] = rough_silu(in[0], in[1], s);)
+SILICA_APPROXIMATION(swiglu_backward_map, out[0] = rough_silu_derivative(in[0], in[2] * in[1], s);
+                     out[1] = rough_silu(in[0], in[2], s);)
+
 // ---- the loop ----
 
 template <class From, class To, int inputs, int outputs> struct MapArguments {
@@ -129,21 +136,64 @@ template <class Op, class From, class To = From> struct Map {
     return aligned;
   }
 
-  DEVICE void compute(const Vector<From, width>* x, Vector<To, width>* y, float s) {
-    float in[inputs + 1][width], out[outputs][width];
+  // Word w of each output from its elements of each input.
+  DEVICE void compute_word(const float (*in)[width], u32 w, float s, u32* word) {
+    constexpr u32 count = To::per_word;
+    float out[outputs][count];
 #pragma unroll
-    for (int j = 0; j < inputs; ++j) x[j].unpack(in[j]);
-#pragma unroll
-    for (u32 e = 0; e < width; ++e) {
+    for (u32 e = 0; e < count; ++e) {
       float one[inputs + 1], result[outputs];
 #pragma unroll
-      for (int j = 0; j < inputs; ++j) one[j] = in[j][e];
+      for (int j = 0; j < inputs; ++j) one[j] = in[j][w * count + e];
       Op::apply(one, result, s);
 #pragma unroll
       for (int j = 0; j < outputs; ++j) out[j][e] = result[j];
     }
 #pragma unroll
-    for (int j = 0; j < outputs; ++j) y[j].pack(out[j]);
+    for (int j = 0; j < outputs; ++j) word[j] = To::pack(out[j]);
+  }
+
+  // The same from an approximation; false where that does not decide the bits.
+  DEVICE bool decide_word(const float (*in)[width], u32 w, u32* word) {
+    constexpr u32 count = To::per_word;
+    float low[outputs][count], high[outputs][count];
+#pragma unroll
+    for (u32 e = 0; e < count; ++e) {
+      float one[inputs + 1];
+      Rough result[outputs];
+#pragma unroll
+      for (int j = 0; j < inputs; ++j) one[j] = in[j][w * count + e];
+      Approximation<Op>::apply(one, result);
+#pragma unroll
+      for (int j = 0; j < outputs; ++j) {
+        low[j][e] = lowest_if_nan(result[j].value - result[j].error);
+        high[j][e] = result[j].value + result[j].error;
+      }
+    }
+    bool decided = true;
+#pragma unroll
+    for (int j = 0; j < outputs; ++j) {
+      word[j] = To::pack(low[j]);
+      decided = decided && word[j] == To::pack(high[j]);
+    }
+    return decided;
+  }
+
+  DEVICE void compute(const Vector<From, width>* x, Vector<To, width>* y, float s) {
+    float in[inputs + 1][width];
+#pragma unroll
+    for (int j = 0; j < inputs; ++j) x[j].unpack(in[j]);
+#pragma unroll
+    for (u32 w = 0; w < Vector<To, width>::words; ++w) {
+      u32 word[outputs];
+      if constexpr (To::per_word == 2 && Approximation<Op>::exists) {
+        if (!decide_word(in, w, word)) compute_word(in, w, s, word);
+      } else {
+        compute_word(in, w, s, word);
+      }
+#pragma unroll
+      for (int j = 0; j < outputs; ++j) y[j].part[w / 4].word[w % 4] = word[j];
+    }
   }
 
   DEVICE void whole_group(const Arguments& a, u64 begin) {

@@ -100,8 +100,12 @@ template <u32 height> struct WarpTile {
   static constexpr u32 rows = 4 * height, cols = 64, run = height < 4 ? height : 4;
   float sum[height][8];
 
-  DEVICE u32 row_of(u32 i) { return i / run * (4 * run) + threadIdx.x % warp_size / 8 * run + i % run; }
-  DEVICE u32 col_of(u32 j) { return j / 4 * 32 + threadIdx.x % 8 * 4 + j % 4; }
+  // A quarter of a warp has 2 of the 4 runs of rows and 4 of the 8 runs of columns.
+  DEVICE u32 row_of(u32 i) {
+    const u32 lane = threadIdx.x % warp_size;
+    return i / run * (4 * run) + (lane / 16 * 2 + lane % 2) * run + i % run;
+  }
+  DEVICE u32 col_of(u32 j) { return j / 4 * 32 + threadIdx.x / 2 % 8 * 4 + j % 4; }
 
   __device__ __forceinline__ void clear() {
 #pragma unroll
@@ -173,8 +177,8 @@ struct Place {
 };
 
 // Groups go down bands of 8 tiles, so that those that run at the same time share rows and columns.
-DEVICE Place tiles_place(const MatmulArguments& a) {
-  const u64 height = ceil_div(a.m, tiles_side), width = ceil_div(a.n, tiles_side);
+DEVICE Place tiles_place(u64 m, u64 n) {
+  const u64 height = ceil_div(m, tiles_side), width = ceil_div(n, tiles_side);
   const u64 band = group() / (8 * width), within = group() % (8 * width);
   const u64 band_height = least(8, height - band * 8);
   return {(band * 8 + within % band_height) * tiles_side, within / band_height * tiles_side};
@@ -185,7 +189,7 @@ DEVICE void matmul_tiles(const MatmulArguments& a) {
   using TileA = LoaderA<tiles_side, depth, tiles_threads>;
   using TileB = LoaderB<tiles_side, depth, tiles_threads>;
   __shared__ __align__(16) float shared_a[2][depth * TileA::step], shared_b[2][depth * TileB::step];
-  const Place place = tiles_place(a);
+  const Place place = tiles_place(a.m, a.n);
   TileA from_a{a.a, a.m, place.row, a.k, threadIdx.x, {}};
   TileB from_b{a.b, a.n, place.col, a.k, threadIdx.x, {}};
   using Part = WarpTile<8>;
@@ -295,5 +299,7 @@ template <u32 warps, u32 height> struct Split {
     write(a, place, total);
   }
 };
+
+#include "kernels/matmul/panels.h"
 
 SILICA_DEFINE_ENTRY

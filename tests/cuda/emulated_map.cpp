@@ -12,6 +12,11 @@ namespace one {
 namespace two {
 #include "kernels/map/map.cu"
 }
+#undef SILICA_VECTORS
+#define SILICA_VECTORS 4
+namespace four {
+#include "kernels/map/map.cu"
+}
 
 namespace silica::test {
 
@@ -50,9 +55,18 @@ static void add_two(EmulatedKernels& kernels) {
 #undef DEFINES
 }
 
+static void add_four(EmulatedKernels& kernels) {
+  using namespace four;
+#define DEFINES "#define SILICA_VECTORS 4\n"
+#include "kernels/ops.inc"
+  ADD_EVERYTHING
+#undef DEFINES
+}
+
 void add_emulated_map(EmulatedKernels& kernels) {
   add_one(kernels);
   add_two(kernels);
+  add_four(kernels);
   kernels["copy_bytes"] = emulated(&one::copy_bytes);
   kernels["zero_bytes"] = emulated(&one::zero_bytes);
 }

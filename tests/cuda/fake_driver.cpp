@@ -206,6 +206,7 @@ int cuModuleGetFunction(Handle* f, Handle m, const char* name) {
   if (std::string(name) == "probe_") state().probes.insert(m);
   return 0;
 }
+int cuFuncSetAttribute(Handle, int, int) { ENTER("cuFuncSetAttribute") return 0; }
 int cuLaunchKernel(Handle f, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Handle,
                    void** p, void**) {
   ENTER("cuLaunchKernel")

@@ -19,32 +19,37 @@ std::uint64_t word_at(const Request& request, std::size_t offset) {
   return word;
 }
 
-// ---- map: large ones have more loads in flight in a thread
+// ---- map: in large ones a thread has more loads in flight, as many as its registers allow
 
-constexpr unsigned map_threads = 256;
 constexpr std::uint64_t large_map = std::uint64_t{1} << 22;  // elements
 
 Choice choose_map(const CatalogueRow& row, const Request& request) {
-  const unsigned vectors = request.grid.x >= large_map ? 2 : 1;
+  const std::size_t width = row.offset;  // of a vector, in elements
+  const std::size_t elements = row.operands > 3 ? 8 : 16;
+  const bool is_large = request.grid.x >= large_map;
+  const std::size_t vectors = is_large ? elements / width : 1;
   Choice choice = row.base;
   choice.defines = message("#define SILICA_VECTORS ", vectors, "\n");
-  choice.blocks =
-      ceil_div(request.grid.x, map_threads * vectors * row.offset);  // offset: elements of a vector
+  choice.threads = vectors == 1 ? 128 : 64;
+  choice.blocks = ceil_div(request.grid.x, choice.threads * vectors * width);
   return choice;
 }
 
-CatalogueRow map_row(std::string_view name, std::string_view op, std::string_view types, std::size_t width) {
+CatalogueRow map_row(std::string_view name, std::string_view op, std::string_view types, std::size_t width,
+                     std::size_t operands) {
   const std::string map = message("Map<", op, ", ", types, ">");
   return {message("map.", name),
           choose_map,
-          {"map", map + "::run", map + "::Arguments", "", map_threads, 0},
-          width};
+          {"map", map + "::run", map + "::Arguments", "", 0, 0},
+          width,
+          operands};
 }
 
-void add_map(std::vector<CatalogueRow>& rows, std::string_view name, std::string_view op) {
-  rows.push_back(map_row(message(name, ".f32"), op, "F32", 4));
-  rows.push_back(map_row(message(name, ".f16"), op, "F16", 8));
-  rows.push_back(map_row(message(name, ".bf16"), op, "BF16", 8));
+void add_map(std::vector<CatalogueRow>& rows, std::string_view name, std::string_view op,
+             std::size_t operands) {
+  rows.push_back(map_row(message(name, ".f32"), op, "F32", 4, operands));
+  rows.push_back(map_row(message(name, ".f16"), op, "F16", 8, operands));
+  rows.push_back(map_row(message(name, ".bf16"), op, "BF16", 8, operands));
 }
 
 Choice choose_tiles(const CatalogueRow& row, const Request& request) {
@@ -54,29 +59,31 @@ Choice choose_tiles(const CatalogueRow& row, const Request& request) {
 }
 
 void add_map_family(std::vector<CatalogueRow>& rows) {
-#define SILICA_FORWARD(op) add_map(rows, #op, #op "_map");
-#define SILICA_UNARY(op, ...) SILICA_FORWARD(op) add_map(rows, #op "_backward", #op "_backward_map");
-#define SILICA_UNARY_SCALAR(op, ...) SILICA_FORWARD(op)
-#define SILICA_BINARY(op, ...) SILICA_UNARY(op)
-#define SILICA_BINARY_LINEAR(op, ...) SILICA_UNARY(op)
+#define SILICA_FORWARD(op, operands) add_map(rows, #op, #op "_map", operands);
+#define SILICA_BACKWARD(op, operands) add_map(rows, #op "_backward", #op "_backward_map", operands);
+#define SILICA_UNARY(op, ...) SILICA_FORWARD(op, 2) SILICA_BACKWARD(op, 3)
+#define SILICA_UNARY_SCALAR(op, ...) SILICA_FORWARD(op, 2)
+#define SILICA_BINARY(op, ...) SILICA_FORWARD(op, 3) SILICA_BACKWARD(op, 5)
+#define SILICA_BINARY_LINEAR(op, ...) SILICA_FORWARD(op, 3) SILICA_BACKWARD(op, 3)
 #include "kernels/ops.inc"
 #undef SILICA_FORWARD
+#undef SILICA_BACKWARD
 #undef SILICA_UNARY
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
-  add_map(rows, "fill", "fill_map");
-  rows.push_back(map_row("cast.f32.f16", "cast_map", "F32, F16", 8));
-  rows.push_back(map_row("cast.f32.bf16", "cast_map", "F32, BF16", 8));
-  rows.push_back(map_row("cast.f16.f32", "cast_map", "F16, F32", 8));
-  rows.push_back(map_row("cast.f16.bf16", "cast_map", "F16, BF16", 8));
-  rows.push_back(map_row("cast.bf16.f32", "cast_map", "BF16, F32", 8));
-  rows.push_back(map_row("cast.bf16.f16", "cast_map", "BF16, F16", 8));
-  constexpr std::size_t bytes_tile = 16384;
+  add_map(rows, "fill", "fill_map", 1);
+  rows.push_back(map_row("cast.f32.f16", "cast_map", "F32, F16", 8, 2));
+  rows.push_back(map_row("cast.f32.bf16", "cast_map", "F32, BF16", 8, 2));
+  rows.push_back(map_row("cast.f16.f32", "cast_map", "F16, F32", 8, 2));
+  rows.push_back(map_row("cast.f16.bf16", "cast_map", "F16, BF16", 8, 2));
+  rows.push_back(map_row("cast.bf16.f32", "cast_map", "BF16, F32", 8, 2));
+  rows.push_back(map_row("cast.bf16.f16", "cast_map", "BF16, F16", 8, 2));
+  constexpr std::size_t bytes_threads = 128, bytes_tile = bytes_threads * 64;
   rows.push_back(
-      {"map.copy", choose_tiles, {"map", "copy_bytes", "CopyArguments", "", map_threads, 0}, bytes_tile});
+      {"map.copy", choose_tiles, {"map", "copy_bytes", "CopyArguments", "", bytes_threads, 0}, bytes_tile});
   rows.push_back(
-      {"map.zero", choose_tiles, {"map", "zero_bytes", "ZeroArguments", "", map_threads, 0}, bytes_tile});
+      {"map.zero", choose_tiles, {"map", "zero_bytes", "ZeroArguments", "", bytes_threads, 0}, bytes_tile});
 }
 
 // ---- row: a warp for a short row, a block for a long one
@@ -121,10 +128,74 @@ bool is_wide(const MatmulSizes& s) {
   return (s.a | s.b | s.c) % 16 == 0 && lines % 4 == 0;
 }
 
+template <class T> std::vector<std::byte> bytes_of(const T& value) {
+  const auto* first = reinterpret_cast<const std::byte*>(&value);
+  return {first, first + sizeof value};
+}
+
+// The large kernel of panels.h, which wants both operands k by rows.
+struct Panels {
+  static constexpr std::uint64_t side = 128, worth_transposing = 1024, alignment = 256;
+  static constexpr unsigned shared_bytes = (4 * 2 * 8 * (side + 4) + side * side) * sizeof(float);
+
+  explicit Panels(const MatmulSizes& sizes) : s(sizes) {}
+
+  bool fits(const Request& request) const {
+    const std::uint64_t tiles = ceil_div(s.m, side) * ceil_div(s.n, side);
+    const bool a_fits = s.transpose_a ? s.m % 4 == 0 && s.a % 16 == 0 : s.n >= worth_transposing;
+    const bool b_fits = !s.transpose_b ? s.b % 16 == 0 : s.m >= worth_transposing;
+    const bool needs_scratch = !s.transpose_a || s.transpose_b;
+    return request.architecture >= 80 && std::min(s.m, s.n) > side / 2 &&
+           tiles * 2 >= request.multiprocessors * std::uint64_t{3} && s.n % 4 == 0 && s.c % 16 == 0 &&
+           a_fits && b_fits && std::max(s.m, s.n) < (1u << 31) && (request.may_use_scratch || !needs_scratch);
+  }
+
+  Choice choose(const Choice& base, std::uint64_t scratch) {
+    Choice choice = base;
+    struct {
+      std::uint64_t a, b, c, m, n, k;
+      std::uint32_t a_step, b_step;
+    } arguments{
+        s.a, s.b, s.c, s.m, s.n, s.k, static_cast<std::uint32_t>(s.m), static_cast<std::uint32_t>(s.n)};
+    if (!s.transpose_a) arguments.a = transpose(choice, scratch, s.a, s.m, arguments.a_step);
+    if (s.transpose_b) arguments.b = transpose(choice, scratch, s.b, s.n, arguments.b_step);
+    choice.function = "matmul_panels";
+    choice.arguments = "PanelArguments";
+    choice.defines = "#define SILICA_BLOCKS 2\n";
+    choice.threads = 128;
+    choice.blocks = ceil_div(s.m, side) * ceil_div(s.n, side);
+    choice.shared_bytes = shared_bytes;
+    choice.block = bytes_of(arguments);
+    return choice;
+  }
+
+  // Of x (rows, k), into the scratch memory; returns where.
+  std::uint64_t transpose(Choice& choice, std::uint64_t scratch, std::uint64_t x, std::uint64_t rows,
+                          std::uint32_t& step) const {
+    step = static_cast<std::uint32_t>(ceil_div(rows, 4) * 4);
+    const std::uint64_t y = scratch + choice.scratch;
+    choice.scratch += ceil_div(step * s.k * sizeof(float), alignment) * alignment;
+    struct {
+      std::uint64_t x, y, rows, cols, step;
+    } const arguments{x, y, rows, s.k, step};
+    Choice& first = choice.before.emplace_back();
+    first.family = choice.family;
+    first.function = "transpose_to_panel";
+    first.arguments = "PanelTransposeArguments";
+    first.threads = 256;
+    first.blocks = ceil_div(rows, 64) * ceil_div(s.k, 64);
+    first.block = bytes_of(arguments);
+    return y;
+  }
+
+  const MatmulSizes s;
+};
+
 Choice choose_matmul(const CatalogueRow& row, const Request& request) {
   constexpr std::uint64_t side = 128, split_cols = 64, k_block = 256, few_rows = 8;
   MatmulSizes s{};
   std::memcpy(&s, request.arguments, sizeof s);
+  if (Panels panels(s); panels.fits(request)) return panels.choose(row.base, request.scratch);
   Choice choice = row.base;
   choice.defines = message("#define SILICA_TRANSPOSE_A ", s.transpose_a, "\n#define SILICA_TRANSPOSE_B ",
                            s.transpose_b, "\n#define SILICA_WIDE ", is_wide(s), "\n");
