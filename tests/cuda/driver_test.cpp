@@ -98,6 +98,7 @@ TEST_F(CudaDriver, LaunchesFirstAndReplaysAGraphAfter) {
   EXPECT_EQ(fake_calls("cuGraphInstantiate"), 1);
   EXPECT_EQ(fake_counts().nodes, 2);
   EXPECT_EQ(fake_counts().edges, 1);
+  EXPECT_EQ(fake_calls("cuGraphAddDependencies_v2"), 1);  // an early start
 }
 
 TEST_F(CudaDriver, CommandsOfAStageAreBranches) {

@@ -281,6 +281,10 @@ int cuGraphAddKernelNode(Handle* n, Handle, const Handle*, std::size_t count, co
 int cuGraphAddEmptyNode(Handle* n, Handle, const Handle*, std::size_t count) {
   ENTER("cuGraphAddEmptyNode") return add_node(n, count);
 }
+int cuGraphAddDependencies_v2(Handle, const Handle*, const Handle*, const void*, std::size_t count) {
+  ENTER("cuGraphAddDependencies_v2") state().edges += static_cast<long>(count);
+  return 0;
+}
 int cuGraphInstantiateWithFlags(Handle* e, Handle, unsigned long long) {
   ENTER("cuGraphInstantiate") return make("exec", e);
 }

@@ -32,10 +32,10 @@ struct Choice {
   std::string defines;    // what else the text depends on
   unsigned threads = 0;   // of a block
   std::uint64_t blocks = 0;
-  unsigned shared_bytes = 0;     // beside what the text declares
-  std::vector<std::byte> block;  // the argument block, if it is not the command's
-  std::size_t scratch = 0;       // bytes; choose again with their address
-  std::vector<Choice> before;    // kernels that run first, the one beside the other
+  unsigned shared_bytes = 0;          // beside what the text declares
+  std::vector<std::byte> block = {};  // the argument block, if it is not the command's
+  std::size_t scratch = 0;            // bytes; choose again with their address
+  std::vector<Choice> before = {};    // kernels that run first, the one beside the other
 };
 
 struct CatalogueRow {
