@@ -20,7 +20,7 @@ struct MatmulArguments {
 
 constexpr u32 k_block = 256;  // of the contract
 // Of k, what a tile in shared memory holds; they divide k_block.
-constexpr u32 tiles_depth = 16, split_depth = 8;
+constexpr u32 tiles_depth = 16;
 
 // Added to the rows of a shared tile: so neither filling nor reading them has bank conflicts.
 constexpr u32 padding = 4;
@@ -230,7 +230,7 @@ DEVICE void matmul_tiles(const MatmulArguments& a) {
 
 template <u32 warps, u32 height> struct Split {
   using Part = WarpTile<height>;
-  static constexpr u32 depth = split_depth;
+  static constexpr u32 depth = height == 2 ? 16 : 8;  // few rows: longer runs of B at a time
   using TileA = LoaderA<Part::rows, depth, warp_size>;
   using TileB = LoaderB<Part::cols, depth, warp_size>;
   static constexpr u32 threads = warps * warp_size;
