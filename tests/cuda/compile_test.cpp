@@ -94,7 +94,7 @@ TEST_P(CudaPtx, HoldsNoInexactInstruction) {
     const std::vector<std::byte> bytes = compile(kernel.name, kernel.text, {architecture, false});
     std::string ptx(reinterpret_cast<const char*>(bytes.data()));
     for (const char* word :
-         {"div.approx", "div.full", "sqrt.approx", "rsqrt", "ex2.", "lg2.", "sin.", "cos.", "tanh.",
+         {"div.approx", "div.full", "sqrt.approx", "rsqrt.", "ex2.", "lg2.", "sin.", "cos.", "tanh.",
           "atom.global", "atom.shared", "\tred.", " red.", ".local", "mad.rn.f32"}) {
       EXPECT_EQ(ptx.find(word), std::string::npos) << kernel.name << " holds " << word;
     }

@@ -56,15 +56,19 @@ Choice choose_tiles(const CatalogueRow& row, const Request& request) {
 void add_map_family(std::vector<CatalogueRow>& rows) {
 #define SILICA_FORWARD(op) add_map(rows, #op, #op "_map");
 #define SILICA_UNARY(op, ...) SILICA_FORWARD(op) add_map(rows, #op "_backward", #op "_backward_map");
+#define SILICA_UNARY_LINEAR(op, ...) SILICA_FORWARD(op)
 #define SILICA_UNARY_SCALAR(op, ...) SILICA_FORWARD(op)
 #define SILICA_BINARY(op, ...) SILICA_UNARY(op)
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_UNARY(op)
+#define SILICA_BINARY_SCALAR(op, ...) SILICA_UNARY(op)
 #include "kernels/ops.inc"
 #undef SILICA_FORWARD
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
   add_map(rows, "fill", "fill_map");
   rows.push_back(map_row("cast.f32.f16", "cast_map", "F32, F16", 8));
   rows.push_back(map_row("cast.f32.bf16", "cast_map", "F32, BF16", 8));
