@@ -21,7 +21,7 @@ struct ElementwiseOp {
   void (*encode)(CommandEncoder&, const Tensors& in, const Tensors& out);
 };
 
-inline constexpr float test_factor = 0.37f;  // of scale
+inline constexpr float test_factor = 0.37f;  // of the ops with a scalar
 
 inline const std::vector<ElementwiseOp>& elementwise_ops() {
   using Encoder = CommandEncoder;
@@ -30,6 +30,10 @@ inline const std::vector<ElementwiseOp>& elementwise_ops() {
   {#op, 1, 1, [](Encoder& e, const Tensors& in, const Tensors& out) { op(e, in[0], out[0]); }}, \
       {#op "_backward", 2, 1,                                                                   \
        [](Encoder& e, const Tensors& in, const Tensors& out) { op##_backward(e, in[0], in[1], out[0]); }},
+#define SILICA_UNARY_LINEAR(op, ...)                                                            \
+  {#op, 1, 1, [](Encoder& e, const Tensors& in, const Tensors& out) { op(e, in[0], out[0]); }}, \
+      {#op "_backward", 1, 1,                                                                   \
+       [](Encoder& e, const Tensors& in, const Tensors& out) { op##_backward(e, in[0], out[0]); }},
 #define SILICA_UNARY_SCALAR(op, ...)                                                                         \
   {#op, 1, 1, [](Encoder& e, const Tensors& in, const Tensors& out) { op(e, in[0], test_factor, out[0]); }}, \
       {#op "_backward", 1, 1, [](Encoder& e, const Tensors& in, const Tensors& out) {                        \
@@ -44,11 +48,19 @@ inline const std::vector<ElementwiseOp>& elementwise_ops() {
   {#op, 2, 1, [](Encoder& e, const Tensors& in, const Tensors& out) { op(e, in[0], in[1], out[0]); }}, \
       {#op "_backward", 1, 2,                                                                          \
        [](Encoder& e, const Tensors& in, const Tensors& out) { op##_backward(e, in[0], out[0], out[1]); }},
+#define SILICA_BINARY_SCALAR(op, ...)                                                                    \
+  {#op, 2, 1,                                                                                            \
+   [](Encoder& e, const Tensors& in, const Tensors& out) { op(e, test_factor, in[0], in[1], out[0]); }}, \
+      {#op "_backward", 1, 2, [](Encoder& e, const Tensors& in, const Tensors& out) {                    \
+         op##_backward(e, test_factor, in[0], out[0], out[1]);                                           \
+       }},
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
   };
   return table;
 }

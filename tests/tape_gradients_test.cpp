@@ -3,6 +3,7 @@
 // against hand-written gradients. The check itself is checked: it must fail when a gradient is wrong.
 #include <cstdint>
 #include <functional>
+#include <set>
 
 #include "support.h"
 
@@ -24,17 +25,27 @@ struct Problem {
 };
 
 std::vector<Problem> elementwise_problems() {
-  const Shape shape{3, 5};
+  // Clear of the poles of those that have one at 0.
+  const std::set<std::string> with_pole = {"div", "log", "reciprocal", "rsqrt", "sqrt"};
+  const auto leaf = [&](const char* op) -> Leaf {
+    return with_pole.contains(op) ? Leaf{{3, 5}, 0.5f, 1.5f} : Leaf{{3, 5}};
+  };
   std::vector<Problem> all = {
-#define SILICA_UNARY(op, ...) {#op, {{shape}}, [](const Variables& v) { return op(v[0]); }},
-#define SILICA_UNARY_SCALAR(op, ...) {#op, {{shape}}, [](const Variables& v) { return op(v[0], -1.7f); }},
-#define SILICA_BINARY(op, ...) {#op, {{shape}, {shape}}, [](const Variables& v) { return op(v[0], v[1]); }},
+#define SILICA_UNARY(op, ...) {#op, {leaf(#op)}, [](const Variables& v) { return op(v[0]); }},
+#define SILICA_UNARY_LINEAR(op, ...) SILICA_UNARY(op)
+#define SILICA_UNARY_SCALAR(op, ...) {#op, {leaf(#op)}, [](const Variables& v) { return op(v[0], -1.7f); }},
+#define SILICA_BINARY(op, ...) \
+  {#op, {leaf(#op), leaf(#op)}, [](const Variables& v) { return op(v[0], v[1]); }},
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_BINARY(op)
+#define SILICA_BINARY_SCALAR(op, ...) \
+  {#op, {leaf(#op), leaf(#op)}, [](const Variables& v) { return op(-1.7f, v[0], v[1]); }},
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
   };
   return all;
 }

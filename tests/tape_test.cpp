@@ -145,16 +145,22 @@ std::vector<std::pair<std::string, std::function<void(const Variable&, const Var
   const Tensor ids(device, {2}, std::vector<std::uint32_t>{0, 0});
   return {
 #define SILICA_UNARY(op, ...) {#op, [](const Variable& x, const Variable&) { op(x); }},
+#define SILICA_UNARY_LINEAR(op, ...) SILICA_UNARY(op)
 #define SILICA_UNARY_SCALAR(op, ...) {#op, [](const Variable& x, const Variable&) { op(x, 2.0f); }},
 #define SILICA_BINARY(op, ...)                                           \
   {#op, [](const Variable& x, const Variable& other) { op(x, other); }}, \
       {#op, [](const Variable& x, const Variable& other) { op(other, x); }},
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_BINARY(op)
+#define SILICA_BINARY_SCALAR(op, ...)                                          \
+  {#op, [](const Variable& x, const Variable& other) { op(2.0f, x, other); }}, \
+      {#op, [](const Variable& x, const Variable& other) { op(2.0f, other, x); }},
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
       {"copy", [](const Variable& x, const Variable&) { copy(x); }},
       {"cast", [](const Variable& x, const Variable&) { cast(x, DType::f16); }},
       {"value", [](const Variable& x, const Variable&) { reshape(x, {2, 2}); }},

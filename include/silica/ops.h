@@ -15,26 +15,63 @@ namespace silica {
 // ---- Elementwise: f32, f16 or bf16, one dtype per call, computed in f32 and rounded once to the output.
 // Operands have equal element counts. An output may be exactly one of the inputs.
 
-void silu(CommandEncoder& encoder, const Tensor& x, const Tensor& y);                 // y = x / (1 + exp(-x))
-void sigmoid(CommandEncoder& encoder, const Tensor& x, const Tensor& y);              // y = 1 / (1 + exp(-x))
-void scale(CommandEncoder& encoder, const Tensor& x, float factor, const Tensor& y);  // y = factor * x
+void silu(CommandEncoder& encoder, const Tensor& x, const Tensor& y);     // y = x / (1 + exp(-x))
+void sigmoid(CommandEncoder& encoder, const Tensor& x, const Tensor& y);  // y = 1 / (1 + exp(-x))
+void tanh(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
+// y = x * Phi(x) = x / 2 * (1 + erf(x / sqrt(2))); and y = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715
+// x^3))): Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
+void gelu(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
+void gelu_tanh(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
+void softplus(CommandEncoder& encoder, const Tensor& x, const Tensor& y);  // y = log(1 + exp(x))
+void relu(CommandEncoder& encoder, const Tensor& x, const Tensor& y);      // y = max(x, 0); NaN stays
+void exp(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
+void log(CommandEncoder& encoder, const Tensor& x, const Tensor& y);  // the natural one; NaN for x < 0
+void sqrt(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
+void rsqrt(CommandEncoder& encoder, const Tensor& x, const Tensor& y);                 // y = 1 / sqrt(x)
+void reciprocal(CommandEncoder& encoder, const Tensor& x, const Tensor& y);            // y = 1 / x
+void square(CommandEncoder& encoder, const Tensor& x, const Tensor& y);                // y = x^2
+void neg(CommandEncoder& encoder, const Tensor& x, const Tensor& y);                   // y = -x
+void scale(CommandEncoder& encoder, const Tensor& x, float factor, const Tensor& y);   // y = factor * x
 void add(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c);  // c = a + b
 void sub(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c);  // c = a - b
 void mul(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c);  // c = a * b
-// y = silu(gate) * up: Shazeer, "GLU Variants Improve Transformer", 2020.
+void div(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c);  // c = a / b
+// c = factor * a + b, rounded once.
+void axpy(CommandEncoder& encoder, float factor, const Tensor& a, const Tensor& b, const Tensor& c);
+// y = silu(gate) * up, y = gelu(gate) * up: Shazeer, "GLU Variants Improve Transformer", 2020.
 void swiglu(CommandEncoder& encoder, const Tensor& gate, const Tensor& up, const Tensor& y);
+void geglu(CommandEncoder& encoder, const Tensor& gate, const Tensor& up, const Tensor& y);
 
 // dx = dy * f'(x)
 void silu_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
 void sigmoid_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
+void tanh_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
+void gelu_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
+void gelu_tanh_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
+void softplus_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
+void relu_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy,
+                   const Tensor& dx);  // 0 at x = 0
+void exp_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
+void log_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
+void sqrt_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
+void rsqrt_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
+void reciprocal_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
+void square_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx);
+void neg_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);
 void scale_backward(CommandEncoder& encoder, const Tensor& dy, float factor, const Tensor& dx);
 // da = dc * df/da, db = dc * df/db, in one pass. da and db must not overlap each other.
 void add_backward(CommandEncoder& encoder, const Tensor& dc, const Tensor& da, const Tensor& db);
 void sub_backward(CommandEncoder& encoder, const Tensor& dc, const Tensor& da, const Tensor& db);
 void mul_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& dc,
                   const Tensor& da, const Tensor& db);
+void div_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& dc,
+                  const Tensor& da, const Tensor& db);
+void axpy_backward(CommandEncoder& encoder, float factor, const Tensor& dc, const Tensor& da,
+                   const Tensor& db);
 void swiglu_backward(CommandEncoder& encoder, const Tensor& gate, const Tensor& up, const Tensor& dy,
                      const Tensor& dgate, const Tensor& dup);
+void geglu_backward(CommandEncoder& encoder, const Tensor& gate, const Tensor& up, const Tensor& dy,
+                    const Tensor& dgate, const Tensor& dup);
 
 // ---- Data movement. Equal element counts.
 

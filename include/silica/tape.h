@@ -62,11 +62,26 @@ class Tape {
 // The ops on variables: values as in ops.h, results in temporaries of the tape's encoder.
 Variable silu(const Variable& x);
 Variable sigmoid(const Variable& x);
+Variable tanh(const Variable& x);
+Variable gelu(const Variable& x);
+Variable gelu_tanh(const Variable& x);
+Variable softplus(const Variable& x);
+Variable relu(const Variable& x);
+Variable exp(const Variable& x);
+Variable log(const Variable& x);
+Variable sqrt(const Variable& x);
+Variable rsqrt(const Variable& x);
+Variable reciprocal(const Variable& x);
+Variable square(const Variable& x);
+Variable neg(const Variable& x);
 Variable scale(const Variable& x, float factor);
 Variable add(const Variable& a, const Variable& b);
 Variable sub(const Variable& a, const Variable& b);
 Variable mul(const Variable& a, const Variable& b);
+Variable div(const Variable& a, const Variable& b);
+Variable axpy(float factor, const Variable& a, const Variable& b);
 Variable swiglu(const Variable& gate, const Variable& up);
+Variable geglu(const Variable& gate, const Variable& up);
 Variable copy(const Variable& x);
 Variable cast(const Variable& x, DType dtype);
 Variable reshape(const Variable& x, const Shape& shape);

@@ -48,12 +48,13 @@ void store_as(uint64_t address, uint64_t i, float value) {
     r0 = dy * (derivative);             \
     break;                              \
   }
-#define SILICA_UNARY_SCALAR(op, y, derivative) \
-  case 2 * __LINE__: {                         \
-    float x = INPUT(0);                        \
-    r0 = y;                                    \
-    break;                                     \
+#define SILICA_UNARY_LINEAR(op, y) \
+  case 2 * __LINE__: {             \
+    float x = INPUT(0);            \
+    r0 = y;                        \
+    break;                         \
   }
+#define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_UNARY_LINEAR(op, y)
 #define SILICA_BINARY_FORWARD(c) \
   case 2 * __LINE__: {           \
     float a = INPUT(0);          \
@@ -79,6 +80,7 @@ void store_as(uint64_t address, uint64_t i, float value) {
     r1 = db;                                \
     break;                                  \
   }
+#define SILICA_BINARY_SCALAR(op, c, da, db) SILICA_BINARY_LINEAR(op, c, da, db)
 
 void element(uint64_t i, float s) {
   precise float r0 = 0.0f;

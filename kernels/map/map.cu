@@ -80,7 +80,8 @@ template <class T, u32 width> struct Vector {
   SILICA_MAP(op##_map, 1, 1, const float x = in[0]; out[0] = y;)                     \
   SILICA_MAP(op##_backward_map, 2, 1, const float x = in[0]; const float dy = in[1]; \
              out[0] = dy * (derivative);)
-#define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_MAP(op##_map, 1, 1, const float x = in[0]; out[0] = y;)
+#define SILICA_UNARY_LINEAR(op, y) SILICA_MAP(op##_map, 1, 1, const float x = in[0]; out[0] = y;)
+#define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_UNARY_LINEAR(op, y)
 #define SILICA_BINARY_FORWARD(op, c) \
   SILICA_MAP(op##_map, 2, 1, const float a = in[0]; const float b = in[1]; out[0] = c;)
 #define SILICA_BINARY(op, c, da, db)                                                                        \
@@ -90,11 +91,14 @@ template <class T, u32 width> struct Vector {
 #define SILICA_BINARY_LINEAR(op, c, da, db) \
   SILICA_BINARY_FORWARD(op, c)              \
   SILICA_MAP(op##_backward_map, 1, 2, const float dc = in[0]; out[0] = da; out[1] = db;)
+#define SILICA_BINARY_SCALAR(op, c, da, db) SILICA_BINARY_LINEAR(op, c, da, db)
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
 #undef SILICA_BINARY_FORWARD
 SILICA_MAP(cast_map, 1, 1, out[0] = in[0];)
 SILICA_MAP(fill_map, 0, 1, out[0] = s;)

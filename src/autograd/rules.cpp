@@ -11,6 +11,9 @@ namespace {
 
 Tensor like(TapeRecord& tape, const Tensor& x) { return tape.encoder->temporary(x.dtype(), x.shape()); }
 
+// Whether both gradients are dc itself by their formulas, so that nothing has to be computed.
+constexpr bool is_sum(std::string_view da, std::string_view db) { return da == "dc" && db == "dc"; }
+
 }  // namespace
 
 // The elementwise ops, from the rows of ops.inc.
@@ -21,6 +24,14 @@ Tensor like(TapeRecord& tape, const Tensor& x) { return tape.encoder->temporary(
     op(*tape.encoder, x, y);                                                                        \
     return TapeRecord::record(#op, y, {variable},                                                   \
                               [x](Reverse& r) { op##_backward(r.encoder, x, r.dy(), r.slot(0)); }); \
+  }
+#define SILICA_UNARY_LINEAR(op, ...)                                                            \
+  Variable op(const Variable& variable) {                                                       \
+    TapeRecord& tape = TapeRecord::of(#op, {variable});                                         \
+    const Tensor x = variable.value(), y = like(tape, x);                                       \
+    op(*tape.encoder, x, y);                                                                    \
+    return TapeRecord::record(#op, y, {variable},                                               \
+                              [](Reverse& r) { op##_backward(r.encoder, r.dy(), r.slot(0)); }); \
   }
 #define SILICA_UNARY_SCALAR(op, ...)                                                                \
   Variable op(const Variable& variable, float s) {                                                  \
@@ -40,20 +51,30 @@ Tensor like(TapeRecord& tape, const Tensor& x) { return tape.encoder->temporary(
       op##_backward(r.encoder, a, b, r.dy(), da, db);                     \
     });                                                                   \
   }
-#define SILICA_BINARY_LINEAR(op, ...)                                     \
-  Variable op(const Variable& left, const Variable& right) {              \
-    TapeRecord& tape = TapeRecord::of(#op, {left, right});                \
-    const Tensor a = left.value(), c = like(tape, a);                     \
-    op(*tape.encoder, a, right.value(), c);                               \
-    return TapeRecord::record(#op, c, {left, right}, [](Reverse& r) {     \
-      if (std::string_view(#op) == "add") {                               \
-        r.pass(0, r.dy()); /* a sum's gradient is both terms' gradient */ \
-        r.pass(1, r.dy());                                                \
-        return;                                                           \
-      }                                                                   \
-      const Tensor da = r.slot(0), db = r.slot(1);                        \
-      op##_backward(r.encoder, r.dy(), da, db);                           \
-    });                                                                   \
+#define SILICA_BINARY_LINEAR(op, c_formula, da_formula, db_formula)   \
+  Variable op(const Variable& left, const Variable& right) {          \
+    TapeRecord& tape = TapeRecord::of(#op, {left, right});            \
+    const Tensor a = left.value(), c = like(tape, a);                 \
+    op(*tape.encoder, a, right.value(), c);                           \
+    return TapeRecord::record(#op, c, {left, right}, [](Reverse& r) { \
+      if constexpr (is_sum(#da_formula, #db_formula)) {               \
+        r.pass(0, r.dy());                                            \
+        r.pass(1, r.dy());                                            \
+        return;                                                       \
+      }                                                               \
+      const Tensor da = r.slot(0), db = r.slot(1);                    \
+      op##_backward(r.encoder, r.dy(), da, db);                       \
+    });                                                               \
+  }
+#define SILICA_BINARY_SCALAR(op, ...)                                  \
+  Variable op(float s, const Variable& left, const Variable& right) {  \
+    TapeRecord& tape = TapeRecord::of(#op, {left, right});             \
+    const Tensor a = left.value(), c = like(tape, a);                  \
+    op(*tape.encoder, s, a, right.value(), c);                         \
+    return TapeRecord::record(#op, c, {left, right}, [s](Reverse& r) { \
+      const Tensor da = r.slot(0), db = r.slot(1);                     \
+      op##_backward(r.encoder, s, r.dy(), da, db);                     \
+    });                                                                \
   }
 #include "kernels/ops.inc"
 

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ops/check.h"
@@ -40,8 +41,9 @@ void map(CommandEncoder& encoder, const char* op, std::initializer_list<Argument
 struct BinaryNames {
   const char *a = "a", *b = "b", *c = "c", *dc = "dc", *da = "da", *db = "db";
 };
-constexpr BinaryNames names_mul;
-constexpr BinaryNames names_swiglu{"gate", "up", "y", "dy", "dgate", "dup"};
+constexpr BinaryNames names_of(std::string_view op) {
+  return op.ends_with("glu") ? BinaryNames{"gate", "up", "y", "dy", "dgate", "dup"} : BinaryNames{};
+}
 
 }  // namespace
 
@@ -53,6 +55,11 @@ constexpr BinaryNames names_swiglu{"gate", "up", "y", "dy", "dgate", "dup"};
   void op##_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx) { \
     map(encoder, #op "_backward", {{"x", x}, {"dy", dy}}, {{"dx", dx}});                             \
   }
+#define SILICA_UNARY_LINEAR(op, ...)                                   \
+  void op(CommandEncoder& encoder, const Tensor& x, const Tensor& y) { \
+    map(encoder, #op, {{"x", x}}, {{"y", y}});                         \
+  }                                                                    \
+  void op##_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx) { op(encoder, dy, dx); }
 #define SILICA_UNARY_SCALAR(op, ...)                                                              \
   void op(CommandEncoder& encoder, const Tensor& x, float factor, const Tensor& y) {              \
     map(encoder, #op, {{"x", x}}, {{"y", y}}, factor);                                            \
@@ -62,12 +69,14 @@ constexpr BinaryNames names_swiglu{"gate", "up", "y", "dy", "dgate", "dup"};
   }
 #define SILICA_BINARY(op, ...)                                                                    \
   void op(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c) {           \
-    map(encoder, #op, {{names_##op.a, a}, {names_##op.b, b}}, {{names_##op.c, c}});               \
+    constexpr BinaryNames names = names_of(#op);                                                  \
+    map(encoder, #op, {{names.a, a}, {names.b, b}}, {{names.c, c}});                              \
   }                                                                                               \
   void op##_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& dc, \
                      const Tensor& da, const Tensor& db) {                                        \
-    map(encoder, #op "_backward", {{names_##op.a, a}, {names_##op.b, b}, {names_##op.dc, dc}},    \
-        {{names_##op.da, da}, {names_##op.db, db}});                                              \
+    constexpr BinaryNames names = names_of(#op);                                                  \
+    map(encoder, #op "_backward", {{names.a, a}, {names.b, b}, {names.dc, dc}},                   \
+        {{names.da, da}, {names.db, db}});                                                        \
   }
 #define SILICA_BINARY_LINEAR(op, ...)                                                                 \
   void op(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c) {               \
@@ -75,6 +84,14 @@ constexpr BinaryNames names_swiglu{"gate", "up", "y", "dy", "dgate", "dup"};
   }                                                                                                   \
   void op##_backward(CommandEncoder& encoder, const Tensor& dc, const Tensor& da, const Tensor& db) { \
     map(encoder, #op "_backward", {{"dc", dc}}, {{"da", da}, {"db", db}});                            \
+  }
+#define SILICA_BINARY_SCALAR(op, ...)                                                                 \
+  void op(CommandEncoder& encoder, float factor, const Tensor& a, const Tensor& b, const Tensor& c) { \
+    map(encoder, #op, {{"a", a}, {"b", b}}, {{"c", c}}, factor);                                      \
+  }                                                                                                   \
+  void op##_backward(CommandEncoder& encoder, float factor, const Tensor& dc, const Tensor& da,       \
+                     const Tensor& db) {                                                              \
+    map(encoder, #op "_backward", {{"dc", dc}}, {{"da", da}, {"db", db}}, factor);                    \
   }
 #include "kernels/ops.inc"
 

@@ -27,9 +27,11 @@ namespace silica::test {
   ADD_TYPES(space, DEFINES, op, F16) \
   ADD_TYPES(space, DEFINES, op, BF16)
 #define SILICA_UNARY(op, ...) ADD_ALL_TYPES(op##_map) ADD_ALL_TYPES(op##_backward_map)
+#define SILICA_UNARY_LINEAR(op, ...) ADD_ALL_TYPES(op##_map)
 #define SILICA_UNARY_SCALAR(op, ...) ADD_ALL_TYPES(op##_map)
 #define SILICA_BINARY(op, ...) SILICA_UNARY(op)
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_UNARY(op)
+#define SILICA_BINARY_SCALAR(op, ...) SILICA_UNARY(op)
 #define ADD_EVERYTHING                           \
   ADD_ALL_TYPES(fill_map)                        \
   ADD_TYPES(space, DEFINES, cast_map, F32, F16)  \

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/device_state.h"
+#include "op_cases.h"
 #include "silica/silica.h"
 
 namespace {
@@ -64,7 +65,7 @@ void fill_with_count(CommandEncoder& e, const Tensor& x, std::uint64_t first, Pa
   e.dispatch("count", {write(x, "x")}, Count{x.size(), first, part}, Grid{x.size()});
 }
 
-using Tensors = std::vector<Tensor>;
+using test::Tensors;
 struct Function {
   std::string name;
   DType in, out;
@@ -136,39 +137,24 @@ struct Side {
 
 std::vector<Function> functions() {
   std::vector<Function> all;
-  using E = CommandEncoder;
-  using T = const Tensors&;
   for (const DType d : {DType::f32, DType::bf16, DType::f16}) {
     const std::string dtype = "." + std::string(to_string(d));
-    all.push_back({"silu" + dtype, d, d, 1, 1, [](E& e, T x, T y) { silu(e, x[0], y[0]); }});
-    all.push_back({"sigmoid" + dtype, d, d, 1, 1, [](E& e, T x, T y) { sigmoid(e, x[0], y[0]); }});
-    all.push_back({"scale" + dtype, d, d, 1, 1, [](E& e, T x, T y) { scale(e, x[0], 0.37f, y[0]); }});
-    all.push_back(
-        {"silu_backward" + dtype, d, d, 2, 1, [](E& e, T x, T y) { silu_backward(e, x[0], x[1], y[0]); }});
-    all.push_back({"sigmoid_backward" + dtype, d, d, 2, 1,
-                   [](E& e, T x, T y) { sigmoid_backward(e, x[0], x[1], y[0]); }});
-    all.push_back({"swiglu" + dtype, d, d, 2, 1, [](E& e, T x, T y) { swiglu(e, x[0], x[1], y[0]); }});
-    all.push_back({"swiglu_backward" + dtype, d, d, 3, 2,
-                   [](E& e, T x, T y) { swiglu_backward(e, x[0], x[1], x[2], y[0], y[1]); }});
-    all.push_back({"mul" + dtype, d, d, 2, 1, [](E& e, T x, T y) { mul(e, x[0], x[1], y[0]); }});
-    all.push_back({"add" + dtype, d, d, 2, 1, [](E& e, T x, T y) { add(e, x[0], x[1], y[0]); }});
-    all.push_back({"sub" + dtype, d, d, 2, 1, [](E& e, T x, T y) { sub(e, x[0], x[1], y[0]); }});
+    for (const test::ElementwiseOp& op : test::elementwise_ops()) {
+      all.push_back({op.name + dtype, d, d, op.inputs, op.outputs, op.encode});
+      if (d != DType::f32 || op.inputs != 2 || op.outputs != 1 || !op.name.ends_with("_backward")) continue;
+      // The derivative itself, with dy = 1.
+      all.push_back({op.name + " of 1" + dtype, d, d, 1, 1,
+                     [op](CommandEncoder& e, const Tensors& x, const Tensors& y) {
+                       const Tensor one = e.temporary(DType::f32, {chunk});
+                       fill(e, 1.0f, one);
+                       op.encode(e, {x[0], one}, y);
+                     }});
+    }
     for (const DType to : {DType::f32, DType::bf16, DType::f16}) {
       if (to == d) continue;
       all.push_back({"cast" + dtype + "." + std::string(to_string(to)), d, to, 1, 1,
-                     [](E& e, T x, T y) { cast(e, x[0], y[0]); }});
+                     [](CommandEncoder& e, const Tensors& x, const Tensors& y) { cast(e, x[0], y[0]); }});
     }
-    // The derivatives themselves, with dy = 1.
-    if (d != DType::f32) continue;
-    const auto with_one = [](auto backward) {
-      return [backward](E& e, T x, T y) {
-        const Tensor one = e.temporary(DType::f32, {chunk});
-        fill(e, 1.0f, one);
-        backward(e, x[0], one, y[0]);
-      };
-    };
-    all.push_back({"silu_derivative" + dtype, d, d, 1, 1, with_one(silu_backward)});
-    all.push_back({"sigmoid_derivative" + dtype, d, d, 1, 1, with_one(sigmoid_backward)});
   }
   return all;
 }

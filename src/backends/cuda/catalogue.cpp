@@ -62,16 +62,20 @@ void add_map_family(std::vector<CatalogueRow>& rows) {
 #define SILICA_FORWARD(op, operands) add_map(rows, #op, #op "_map", operands);
 #define SILICA_BACKWARD(op, operands) add_map(rows, #op "_backward", #op "_backward_map", operands);
 #define SILICA_UNARY(op, ...) SILICA_FORWARD(op, 2) SILICA_BACKWARD(op, 3)
+#define SILICA_UNARY_LINEAR(op, ...) SILICA_FORWARD(op, 2)
 #define SILICA_UNARY_SCALAR(op, ...) SILICA_FORWARD(op, 2)
 #define SILICA_BINARY(op, ...) SILICA_FORWARD(op, 3) SILICA_BACKWARD(op, 5)
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_FORWARD(op, 3) SILICA_BACKWARD(op, 3)
+#define SILICA_BINARY_SCALAR(op, ...) SILICA_BINARY_LINEAR(op)
 #include "kernels/ops.inc"
 #undef SILICA_FORWARD
 #undef SILICA_BACKWARD
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
   add_map(rows, "fill", "fill_map", 1);
   rows.push_back(map_row("cast.f32.f16", "cast_map", "F32, F16", 8, 2));
   rows.push_back(map_row("cast.f32.bf16", "cast_map", "F32, BF16", 8, 2));

@@ -61,9 +61,11 @@ void add_maps(Table& table) {
 #define SILICA_BACKWARD(op, inputs, outputs) \
   add_map(table, #op "_backward", 2 * __LINE__ + 1, inputs, outputs);
 #define SILICA_UNARY(op, ...) SILICA_FORWARD(op, 1) SILICA_BACKWARD(op, 2, 1)
+#define SILICA_UNARY_LINEAR(op, ...) SILICA_FORWARD(op, 1)
 #define SILICA_UNARY_SCALAR(op, ...) SILICA_FORWARD(op, 1)
 #define SILICA_BINARY(op, ...) SILICA_FORWARD(op, 2) SILICA_BACKWARD(op, 3, 2)
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_FORWARD(op, 2) SILICA_BACKWARD(op, 1, 2)
+#define SILICA_BINARY_SCALAR(op, ...) SILICA_BINARY_LINEAR(op)
 #include "kernels/ops.inc"
   add_map(table, "fill", kernel_fill, 0, 1);
   for (std::uint32_t from = 0; from < std::size(map_dtypes); ++from) {
