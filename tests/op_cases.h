@@ -144,34 +144,115 @@ inline std::vector<OpCase> matmul_cases() {
   return cases;
 }
 
+// An op on rows of one dtype: inputs shaped as `in` says, results as `out` says.
+struct RowOp {
+  enum Extent { matrix, line, column, loss };  // (rows, cols), (cols), (rows), (1), the last in f32
+
+  std::string name;
+  std::vector<Extent> in, out;
+  void (*encode)(CommandEncoder&, const Tensors& in, const Tensors& out);
+};
+
+inline const std::vector<RowOp>& row_ops() {
+  using Encoder = CommandEncoder;
+  constexpr auto matrix = RowOp::matrix, line = RowOp::line, column = RowOp::column, loss = RowOp::loss;
+#define SILICA_ENCODE(...) [](Encoder& e, const Tensors& in, const Tensors& out) { __VA_ARGS__; }
+  static const std::vector<RowOp> table = {
+      {"sum", {matrix}, {column}, SILICA_ENCODE(sum(e, in[0], out[0]))},
+      {"sum_backward", {column}, {matrix}, SILICA_ENCODE(sum_backward(e, in[0], out[0]))},
+      {"mean", {matrix}, {column}, SILICA_ENCODE(mean(e, in[0], out[0]))},
+      {"mean_backward", {column}, {matrix}, SILICA_ENCODE(mean_backward(e, in[0], out[0]))},
+      {"softmax", {matrix}, {matrix}, SILICA_ENCODE(softmax(e, in[0], out[0]))},
+      {"softmax_backward",
+       {matrix, matrix},
+       {matrix},
+       SILICA_ENCODE(softmax_backward(e, in[0], in[1], out[0]))},
+      {"log_softmax", {matrix}, {matrix}, SILICA_ENCODE(log_softmax(e, in[0], out[0]))},
+      {"log_softmax_backward",
+       {matrix, matrix},
+       {matrix},
+       SILICA_ENCODE(log_softmax_backward(e, in[0], in[1], out[0]))},
+      {"rms_norm", {matrix, line}, {matrix}, SILICA_ENCODE(rms_norm(e, in[0], in[1], out[0]))},
+      {"rms_norm_backward",
+       {matrix, line, matrix},
+       {matrix, line},
+       SILICA_ENCODE(rms_norm_backward(e, in[0], in[1], in[2], out[0], out[1]))},
+      {"layer_norm",
+       {matrix, line, line},
+       {matrix},
+       SILICA_ENCODE(layer_norm(e, in[0], in[1], in[2], out[0]))},
+      {"layer_norm_backward",
+       {matrix, line, matrix},
+       {matrix, line, line},
+       SILICA_ENCODE(layer_norm_backward(e, in[0], in[1], in[2], out[0], out[1], out[2]))},
+      {"l2_norm", {matrix}, {matrix}, SILICA_ENCODE(l2_norm(e, in[0], out[0]))},
+      {"l2_norm_backward",
+       {matrix, matrix},
+       {matrix},
+       SILICA_ENCODE(l2_norm_backward(e, in[0], in[1], out[0]))},
+      {"kl_divergence", {matrix, matrix}, {loss}, SILICA_ENCODE(kl_divergence(e, in[0], in[1], out[0]))},
+      {"kl_divergence_backward",
+       {matrix, matrix, loss},
+       {matrix, matrix},
+       SILICA_ENCODE(kl_divergence_backward(e, in[0], in[1], in[2], out[0], out[1]))},
+  };
+#undef SILICA_ENCODE
+  return table;
+}
+
+inline Shape shape_of(RowOp::Extent extent, std::size_t rows, std::size_t cols) {
+  switch (extent) {
+    case RowOp::matrix:
+      return {rows, cols};
+    case RowOp::line:
+      return {cols};
+    case RowOp::column:
+      return {rows};
+    case RowOp::loss:
+      break;
+  }
+  return {1};
+}
+
+inline DType dtype_of(RowOp::Extent extent, DType dtype) {
+  return extent == RowOp::loss ? DType::f32 : dtype;
+}
+
 inline std::vector<OpCase> row_cases() {
-  constexpr std::size_t rows = 301, cols = 603;
-  return {{"rms_norm",
-           [](CommandEncoder& e) -> Tensors {
-             const Tensor y = result(e, {rows, cols});
-             rms_norm(e, random_tensor(e, 1, {rows, cols}), random_tensor(e, 2, {cols}), y);
-             return {y};
-           }},
-          {"rms_norm_backward",
-           [](CommandEncoder& e) -> Tensors {
-             const Tensor dx = result(e, {rows, cols}), dweight = result(e, {cols});
-             rms_norm_backward(e, random_tensor(e, 1, {rows, cols}), random_tensor(e, 2, {cols}),
-                               random_tensor(e, 3, {rows, cols}), dx, dweight);
-             return {dx, dweight};
-           }},
-          {"cross_entropy",
-           [](CommandEncoder& e) -> Tensors {
-             const Tensor loss = result(e, {1});
-             cross_entropy(e, random_tensor(e, 1, {rows, cols}, -9.0f, 9.0f), random_ids(e, 2, rows, cols),
-                           loss);
-             return {loss};
-           }},
-          {"cross_entropy_backward", [](CommandEncoder& e) -> Tensors {
-             const Tensor dlogits = result(e, {rows, cols});
-             cross_entropy_backward(e, random_tensor(e, 1, {rows, cols}, -9.0f, 9.0f),
-                                    random_ids(e, 2, rows, cols), random_tensor(e, 3, {1}), dlogits);
-             return {dlogits};
-           }}};
+  std::vector<OpCase> cases;
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    const std::size_t rows = dtype == DType::f32 ? 301 : 19, cols = 603;
+    const std::string suffix = "." + std::string(to_string(dtype));
+    for (const RowOp& op : row_ops()) {
+      cases.push_back({op.name + suffix, [=, &op](CommandEncoder& e) {
+                         Tensors in, out;
+                         for (const auto extent : op.in) {
+                           in.push_back(random_tensor(e, in.size() + 1, shape_of(extent, rows, cols), -2.0f,
+                                                      2.0f, dtype_of(extent, dtype)));
+                         }
+                         for (const auto extent : op.out) {
+                           out.push_back(result(e, shape_of(extent, rows, cols), dtype_of(extent, dtype)));
+                         }
+                         op.encode(e, in, out);
+                         return out;
+                       }});
+    }
+    const Shape shape{rows, cols};
+    cases.push_back({"cross_entropy" + suffix, [=](CommandEncoder& e) -> Tensors {
+                       const Tensor loss = result(e, {1});
+                       cross_entropy(e, random_tensor(e, 1, shape, -9.0f, 9.0f, dtype),
+                                     random_ids(e, 2, rows, cols), loss);
+                       return {loss};
+                     }});
+    cases.push_back({"cross_entropy_backward" + suffix, [=](CommandEncoder& e) -> Tensors {
+                       const Tensor dlogits = result(e, shape, dtype);
+                       cross_entropy_backward(e, random_tensor(e, 1, shape, -9.0f, 9.0f, dtype),
+                                              random_ids(e, 2, rows, cols), random_tensor(e, 3, {1}),
+                                              dlogits);
+                       return {dlogits};
+                     }});
+  }
+  return cases;
 }
 
 inline std::vector<OpCase> table_cases() {
