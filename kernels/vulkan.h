@@ -20,6 +20,24 @@ uint load_word(uint64_t address, uint64_t i) { return Word(address + i * 4ul).va
 void store(uint64_t address, uint64_t i, float value) { Float(address + i * 4ul).value = value; }
 void store_word(uint64_t address, uint64_t i, uint value) { Word(address + i * 4ul).value = value; }
 
+// The same for every dtype: 0 f32, 1 f16, 2 bf16, as the backend numbers them (kernels.cpp).
+uint64_t bytes_of(uint dtype, uint64_t elements) { return elements * (dtype == 0 ? 4ul : 2ul); }
+float load_as(uint dtype, uint64_t address, uint64_t i) {
+  if (dtype == 0) return load(address, i);
+  uint h = uint(Half(address + i * 2ul).value);
+  if (dtype == 1) return f16_to_f32_(h);
+  return bf16_to_f32_(h);
+}
+void store_as(uint dtype, uint64_t address, uint64_t i, float value) {
+  if (dtype == 0) {
+    store(address, i, value);
+  } else if (dtype == 1) {
+    Half(address + i * 2ul).value = uint16_t(f32_to_f16_(value));
+  } else {
+    Half(address + i * 2ul).value = uint16_t(f32_to_bf16_(value));
+  }
+}
+
 // Two 32-bit parameters share a word.
 float low_float(uint64_t bits) { return uintBitsToFloat(uint(bits & 0xfffffffful)); }
 float high_float(uint64_t bits) { return uintBitsToFloat(uint(bits >> 32)); }

@@ -156,34 +156,112 @@ inline std::vector<OpCase> matmul_cases() {
   return cases;
 }
 
+// An op on rows of one dtype: inputs shaped as `in` says, results as `out` says.
+struct RowOp {
+  enum Extent { matrix, line, column, ids, loss };  // (rows, cols), (cols), (rows) twice, (1)
+
+  std::string name;
+  std::vector<Extent> in, out;
+  void (*encode)(CommandEncoder&, const Tensors& in, const Tensors& out);
+};
+
+inline const std::vector<RowOp>& row_ops() {
+  using Encoder = CommandEncoder;
+  constexpr auto matrix = RowOp::matrix, line = RowOp::line, column = RowOp::column, ids = RowOp::ids,
+                 loss = RowOp::loss;
+#define SILICA_ENCODE(...) [](Encoder& e, const Tensors& in, const Tensors& out) { __VA_ARGS__; }
+  static const std::vector<RowOp> table = {
+      {"sum", {matrix}, {column}, SILICA_ENCODE(sum(e, in[0], out[0]))},
+      {"sum_backward", {column}, {matrix}, SILICA_ENCODE(sum_backward(e, in[0], out[0]))},
+      {"mean", {matrix}, {column}, SILICA_ENCODE(mean(e, in[0], out[0]))},
+      {"mean_backward", {column}, {matrix}, SILICA_ENCODE(mean_backward(e, in[0], out[0]))},
+      {"softmax", {matrix}, {matrix}, SILICA_ENCODE(softmax(e, in[0], out[0]))},
+      {"softmax_backward",
+       {matrix, matrix},
+       {matrix},
+       SILICA_ENCODE(softmax_backward(e, in[0], in[1], out[0]))},
+      {"log_softmax", {matrix}, {matrix}, SILICA_ENCODE(log_softmax(e, in[0], out[0]))},
+      {"log_softmax_backward",
+       {matrix, matrix},
+       {matrix},
+       SILICA_ENCODE(log_softmax_backward(e, in[0], in[1], out[0]))},
+      {"rms_norm", {matrix, line}, {matrix}, SILICA_ENCODE(rms_norm(e, in[0], in[1], out[0]))},
+      {"rms_norm_backward",
+       {matrix, line, matrix},
+       {matrix, line},
+       SILICA_ENCODE(rms_norm_backward(e, in[0], in[1], in[2], out[0], out[1]))},
+      {"layer_norm",
+       {matrix, line, line},
+       {matrix},
+       SILICA_ENCODE(layer_norm(e, in[0], in[1], in[2], out[0]))},
+      {"layer_norm_backward",
+       {matrix, line, matrix},
+       {matrix, line, line},
+       SILICA_ENCODE(layer_norm_backward(e, in[0], in[1], in[2], out[0], out[1], out[2]))},
+      {"l2_norm", {matrix}, {matrix}, SILICA_ENCODE(l2_norm(e, in[0], out[0]))},
+      {"l2_norm_backward",
+       {matrix, matrix},
+       {matrix},
+       SILICA_ENCODE(l2_norm_backward(e, in[0], in[1], out[0]))},
+      {"cross_entropy", {matrix, ids}, {loss}, SILICA_ENCODE(cross_entropy(e, in[0], in[1], out[0]))},
+      {"cross_entropy_backward",
+       {matrix, ids, loss},
+       {matrix},
+       SILICA_ENCODE(cross_entropy_backward(e, in[0], in[1], in[2], out[0]))},
+      {"kl_divergence", {matrix, matrix}, {loss}, SILICA_ENCODE(kl_divergence(e, in[0], in[1], out[0]))},
+      {"kl_divergence_backward",
+       {matrix, matrix, loss},
+       {matrix, matrix},
+       SILICA_ENCODE(kl_divergence_backward(e, in[0], in[1], in[2], out[0], out[1]))},
+  };
+#undef SILICA_ENCODE
+  return table;
+}
+
+inline Shape shape_of(RowOp::Extent extent, std::size_t rows, std::size_t cols) {
+  switch (extent) {
+    case RowOp::matrix:
+      return {rows, cols};
+    case RowOp::line:
+      return {cols};
+    case RowOp::column:
+    case RowOp::ids:
+      return {rows};
+    case RowOp::loss:
+      break;
+  }
+  return {1};
+}
+
+inline DType dtype_of(RowOp::Extent extent, DType dtype) {
+  if (extent == RowOp::ids) return DType::u32;
+  return extent == RowOp::loss ? DType::f32 : dtype;
+}
+
 inline std::vector<OpCase> row_cases() {
-  constexpr std::size_t rows = 301, cols = 603;
-  return {{"rms_norm",
-           [](CommandEncoder& e) -> Tensors {
-             const Tensor y = result(e, {rows, cols});
-             rms_norm(e, random_tensor(e, 1, {rows, cols}), random_tensor(e, 2, {cols}), y);
-             return {y};
-           }},
-          {"rms_norm_backward",
-           [](CommandEncoder& e) -> Tensors {
-             const Tensor dx = result(e, {rows, cols}), dweight = result(e, {cols});
-             rms_norm_backward(e, random_tensor(e, 1, {rows, cols}), random_tensor(e, 2, {cols}),
-                               random_tensor(e, 3, {rows, cols}), dx, dweight);
-             return {dx, dweight};
-           }},
-          {"cross_entropy",
-           [](CommandEncoder& e) -> Tensors {
-             const Tensor loss = result(e, {1});
-             cross_entropy(e, random_tensor(e, 1, {rows, cols}, -9.0f, 9.0f), random_ids(e, 2, rows, cols),
-                           loss);
-             return {loss};
-           }},
-          {"cross_entropy_backward", [](CommandEncoder& e) -> Tensors {
-             const Tensor dlogits = result(e, {rows, cols});
-             cross_entropy_backward(e, random_tensor(e, 1, {rows, cols}, -9.0f, 9.0f),
-                                    random_ids(e, 2, rows, cols), random_tensor(e, 3, {1}), dlogits);
-             return {dlogits};
-           }}};
+  std::vector<OpCase> cases;
+  for (const RowOp& op : row_ops()) {
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+      // Some blocks of rows where those are summed.
+      const std::size_t rows = op.name.ends_with("norm_backward") ? 301 : 19, cols = 603;
+      cases.push_back({op.name + "." + std::string(to_string(dtype)), [=, &op](CommandEncoder& e) {
+                         Tensors in, out;
+                         for (const auto extent : op.in) {
+                           const std::uint64_t seed = in.size() + 1;
+                           in.push_back(extent == RowOp::ids
+                                            ? random_ids(e, seed, rows, cols)
+                                            : random_tensor(e, seed, shape_of(extent, rows, cols), -5.0f,
+                                                            5.0f, dtype_of(extent, dtype)));
+                         }
+                         for (const auto extent : op.out) {
+                           out.push_back(result(e, shape_of(extent, rows, cols), dtype_of(extent, dtype)));
+                         }
+                         op.encode(e, in, out);
+                         return out;
+                       }});
+    }
+  }
+  return cases;
 }
 
 inline std::vector<OpCase> table_cases() {

@@ -170,6 +170,14 @@ std::vector<std::pair<std::string, std::function<void(const Variable&, const Var
       {"rms_norm", [](const Variable& x, const Variable& other) { rms_norm(x, other); }},
       {"rms_norm", [](const Variable& x, const Variable& other) { rms_norm(other, x); }},
       {"embedding", [ids](const Variable& x, const Variable&) { embedding(x, ids); }},
+      {"sum", [](const Variable& x, const Variable&) { sum(x); }},
+      {"mean", [](const Variable& x, const Variable&) { mean(x); }},
+      {"softmax", [](const Variable& x, const Variable&) { softmax(x); }},
+      {"log_softmax", [](const Variable& x, const Variable&) { log_softmax(x); }},
+      {"l2_norm", [](const Variable& x, const Variable&) { l2_norm(x); }},
+      {"layer_norm", [](const Variable& x, const Variable&) { layer_norm(x, {}, {}); }},
+      {"kl_divergence", [](const Variable& x, const Variable& other) { kl_divergence(x, other); }},
+      {"kl_divergence", [](const Variable& x, const Variable& other) { kl_divergence(other, x); }},
       {"cross_entropy", [ids](const Variable& x, const Variable&) { cross_entropy(x, ids); }},
   };
 }

@@ -95,19 +95,49 @@ void matmul(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Ten
 void matmul_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& dc,
                      const Tensor& da, const Tensor& db, const MatmulOptions& options = {});
 
-// ---- Normalisation, f32. x, y (rows, cols), weight (cols).
+// ---- Rows: f32, f16 or bf16, one dtype per call, computed in f32 and rounded once to the output. More than
+// two dimensions are seen as (rows, cols), see Shape.
+
+// y (rows) = the sum, or the mean, of each row of x (rows, cols). y must not overlap x.
+void sum(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
+void mean(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
+// dx (rows, cols): every element of a row is dy (rows), or dy / cols.
+void sum_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);
+void mean_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);
+
+// y = exp(x) / sum(exp(x)) over each row; log_softmax is its logarithm. The largest x is subtracted first, so
+// nothing overflows. -inf gives 0, or -inf; a row of nothing but -inf, or with +inf or NaN, gives NaN. y may
+// be exactly x.
+void softmax(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
+void log_softmax(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
+// From y, not x: dx = y * (dy - sum(y * dy)), and dx = dy - exp(y) * sum(dy). dx may be exactly y or dy.
+void softmax_backward(CommandEncoder& encoder, const Tensor& y, const Tensor& dy, const Tensor& dx);
+void log_softmax_backward(CommandEncoder& encoder, const Tensor& y, const Tensor& dy, const Tensor& dx);
+
+// ---- Normalisation of rows, with the dtypes of the section above. x, y (rows, cols); weight, bias (cols).
+// y may be exactly x, dx exactly dy or x; dweight and dbias must not overlap anything.
 
 struct NormOptions {
   float epsilon = 1e-5f;
 };
 // y = x / sqrt(mean(x^2) + epsilon) * weight: Zhang and Sennrich, "Root Mean Square Layer Normalization",
-// 2019. y may be exactly x.
+// 2019.
 void rms_norm(CommandEncoder& encoder, const Tensor& x, const Tensor& weight, const Tensor& y,
               const NormOptions& options = {});
-// dx (rows, cols), which may be exactly dy or x; dweight (cols). A default-constructed Tensor is not
-// computed.
+// A default-constructed Tensor in place of a gradient is not computed.
 void rms_norm_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& weight, const Tensor& dy,
                        const Tensor& dx, const Tensor& dweight, const NormOptions& options = {});
+// y = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * weight + bias: Ba, Kiros and Hinton, "Layer
+// Normalization", 2016. A default-constructed weight is 1, a default-constructed bias 0.
+void layer_norm(CommandEncoder& encoder, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                const Tensor& y, const NormOptions& options = {});
+void layer_norm_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& weight, const Tensor& dy,
+                         const Tensor& dx, const Tensor& dweight, const Tensor& dbias,
+                         const NormOptions& options = {});
+// y = x / sqrt(sum(x^2) + epsilon)
+void l2_norm(CommandEncoder& encoder, const Tensor& x, const Tensor& y, const NormOptions& options = {});
+void l2_norm_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx,
+                      const NormOptions& options = {});
 
 // ---- Tables and losses. ids and targets are u32. An id that is out of range makes its row NaN; no memory
 // outside the operands is ever touched.
@@ -118,12 +148,23 @@ void embedding(CommandEncoder& encoder, const Tensor& table, const Tensor& ids, 
 // range adds nothing.
 void embedding_backward(CommandEncoder& encoder, const Tensor& ids, const Tensor& dy, const Tensor& dtable);
 
-// loss (1 element) = mean over rows of log(sum(exp(logits))) - logits[target]; logits (rows, cols), targets
-// (rows).
+// Losses: logits (rows, cols) and their gradients are f32, f16 or bf16; loss and dloss are f32, of 1 element.
+
+// loss = mean over rows of log(sum(exp(logits))) - logits[target]; targets (rows).
 void cross_entropy(CommandEncoder& encoder, const Tensor& logits, const Tensor& targets, const Tensor& loss);
-// dlogits = dloss (1 element) / rows * (softmax(logits) - onehot(target)); it may be exactly logits.
+// dlogits = dloss / rows * (softmax(logits) - onehot(target)); it may be exactly logits.
 void cross_entropy_backward(CommandEncoder& encoder, const Tensor& logits, const Tensor& targets,
                             const Tensor& dloss, const Tensor& dlogits);
+
+// loss = mean over rows of sum(p * (log p - log q)), p = softmax(p_logits), q = softmax(q_logits): Kullback
+// and Leibler, "On Information and Sufficiency", 1951. Where p is 0 the term is 0; where q alone is, it is
+// infinite.
+void kl_divergence(CommandEncoder& encoder, const Tensor& p_logits, const Tensor& q_logits,
+                   const Tensor& loss);
+// dp_logits = dloss / rows * p * (log p - log q - the row's sum); dq_logits = dloss / rows * (q - p). A
+// default-constructed Tensor in their place is not computed. They must not overlap anything.
+void kl_divergence_backward(CommandEncoder& encoder, const Tensor& p_logits, const Tensor& q_logits,
+                            const Tensor& dloss, const Tensor& dp_logits, const Tensor& dq_logits);
 
 // ---- AdamW: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019. f32.
 

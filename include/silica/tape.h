@@ -23,7 +23,8 @@ struct TapeRecord;  // what a Tape and its variables share
 // tape's, is an error (invalid_argument).
 class Variable {
  public:
-  Variable() = default;
+  Variable() = default;  // no variable; only good for being assigned to, or for "not wanted"
+  explicit operator bool() const { return tape_ != nullptr; }
   Tensor value() const;  // an encoder's temporary, but for variables and constants
 
  private:
@@ -89,5 +90,16 @@ Variable matmul(const Variable& a, const Variable& b, const MatmulOptions& optio
 Variable rms_norm(const Variable& x, const Variable& weight, const NormOptions& options = {});
 Variable embedding(const Variable& table, const Tensor& ids);
 Variable cross_entropy(const Variable& logits, const Tensor& targets);
+
+// Reductions of rows. The sums and means of (rows, cols) are (rows).
+Variable sum(const Variable& x);
+Variable mean(const Variable& x);
+Variable softmax(const Variable& x);
+Variable log_softmax(const Variable& x);
+// A default-constructed weight is 1, a default-constructed bias 0.
+Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias,
+                    const NormOptions& options = {});
+Variable l2_norm(const Variable& x, const NormOptions& options = {});
+Variable kl_divergence(const Variable& p_logits, const Variable& q_logits);
 
 }  // namespace silica

@@ -111,31 +111,12 @@ Variable matmul(const Variable& left, const Variable& right, const MatmulOptions
   });
 }
 
-Variable rms_norm(const Variable& input, const Variable& scale, const NormOptions& options) {
-  TapeRecord& tape = TapeRecord::of("rms_norm", {input, scale});
-  const Tensor x = input.value(), weight = scale.value(), y = like(tape, x);
-  rms_norm(*tape.encoder, x, weight, y, options);
-  return TapeRecord::record("rms_norm", y, {input, scale}, [x, weight, options](Reverse& r) {
-    const Tensor dx = r.wants(0) ? r.slot(0) : Tensor(), dweight = r.wants(1) ? r.slot(1) : Tensor();
-    rms_norm_backward(r.encoder, x, weight, r.dy(), dx, dweight, options);
-  });
-}
-
 Variable embedding(const Variable& table, const Tensor& ids) {
   TapeRecord& tape = TapeRecord::of("embedding", {table});
   const Tensor y = tape.encoder->temporary(DType::f32, {ids.size(), table.value().shape().cols()});
   embedding(*tape.encoder, table.value(), ids, y);
   return TapeRecord::record("embedding", y, {table},
                             [ids](Reverse& r) { embedding_backward(r.encoder, ids, r.dy(), r.slot(0)); });
-}
-
-Variable cross_entropy(const Variable& logits, const Tensor& targets) {
-  TapeRecord& tape = TapeRecord::of("cross_entropy", {logits});
-  const Tensor x = logits.value(), loss = tape.encoder->temporary(DType::f32, {1});
-  cross_entropy(*tape.encoder, x, targets, loss);
-  return TapeRecord::record("cross_entropy", loss, {logits}, [x, targets](Reverse& r) {
-    cross_entropy_backward(r.encoder, x, targets, r.dy(), r.slot(0));
-  });
 }
 
 }  // namespace silica

@@ -94,29 +94,65 @@ void add_map_family(std::vector<CatalogueRow>& rows) {
 
 constexpr std::uint64_t short_row = 512;
 
+// The function's text says Team where it wants one.
 Choice choose_row(const CatalogueRow& row, const Request& request) {
   const bool is_short = word_at(request, row.offset) <= short_row;  // offset: of cols
   Choice choice = row.base;
-  choice.function += is_short ? "<WarpTeam>" : "<BlockTeam>";
+  choice.function.insert(choice.function.find("Team"), is_short ? "Warp" : "Block");
   choice.threads = is_short ? 32 : 256;
   choice.blocks = request.grid.x;
   return choice;
 }
 
-void add_row_family(std::vector<CatalogueRow>& rows) {
-  const auto add = [&](const char* name, const char* arguments, std::size_t cols) {
-    rows.push_back({message("row.", name, ".f32"), choose_row, {"row", name, arguments, "", 0, 0}, cols});
+// `cols` is the offset of that parameter.
+void add_rows(std::vector<CatalogueRow>& rows, std::string_view type, std::string_view dtype) {
+  const auto add = [&](std::string_view name, std::string_view function, std::string_view flag,
+                       std::string_view arguments, std::size_t cols) {
+    const bool is_norm = arguments == "NormArguments";  // whose layout depends on the flag
+    rows.push_back({message("row.", name, ".", dtype),
+                    choose_row,
+                    {"row", message(function, "<Team<", type, ">", flag, ">"),
+                     message(arguments, "<", type, is_norm ? flag : "", ">"), "", 0, 0},
+                    cols});
   };
-  add("rms_norm", "NormArguments", 24);
-  add("rms_norm_scale", "NormScaleArguments", 16);
-  add("rms_norm_backward", "NormBackwardArguments", 40);
-  add("mean", "MeanArguments", 16);
-  add("cross_entropy", "LossArguments", 24);
-  add("cross_entropy_backward", "LossBackwardArguments", 40);
-  rows.push_back({"row.rms_norm_backward_weight.f32",
-                  choose_tiles,
-                  {"row", "rms_norm_backward_weight", "NormWeightArguments", "", 256, 0},
-                  32});
+  const auto add_columns = [&](std::string_view name, std::string_view function, std::string_view flag,
+                               std::string_view arguments) {
+    constexpr std::size_t columns = 32;  // of a group
+    rows.push_back(
+        {message("row.", name, ".", dtype),
+         choose_tiles,
+         {"row", message(function, "<", type, flag, ">"), message(arguments, "<", type, ">"), "", 256, 0},
+         columns});
+  };
+  for (const std::string name : {"sum", "mean"}) {
+    add(name, "sum", "", "SumArguments", 16);
+    add(name + "_backward", "sum_backward", "", "SumBackwardArguments", 16);
+  }
+  for (const std::string name : {"rms_norm", "l2_norm", "layer_norm"}) {
+    const bool centered = name == "layer_norm";
+    const std::string_view flag = centered ? ", true" : ", false";
+    add(name, "norm", flag, "NormArguments", centered ? 32 : 24);
+    add(name + "_backward_statistics", "norm_statistics", flag, "StatisticsArguments", 16);
+    add(name + "_backward", "norm_backward", flag, "NormBackwardArguments", 40);
+    if (name == "l2_norm") continue;
+    add_columns(name + "_backward_weight", "norm_backward_weight", flag, "NormWeightArguments");
+  }
+  add_columns("layer_norm_backward_bias", "norm_backward_bias", "", "NormBiasArguments");
+  for (const std::string name : {"softmax", "log_softmax"}) {
+    add(name, name, "", "SoftmaxArguments", 16);
+    add(name + "_backward", name + "_backward", "", "SoftmaxBackwardArguments", 24);
+  }
+  add("cross_entropy", "cross_entropy", "", "LossArguments", 24);
+  add("cross_entropy_backward", "cross_entropy_backward", "", "LossBackwardArguments", 40);
+  add("kl_divergence", "kl_divergence", "", "DivergenceArguments", 24);
+  add("kl_divergence_backward_p", "kl_divergence_backward", ", true", "DivergenceBackwardArguments", 40);
+  add("kl_divergence_backward_q", "kl_divergence_backward", ", false", "DivergenceBackwardArguments", 40);
+}
+
+void add_row_family(std::vector<CatalogueRow>& rows) {
+  add_rows(rows, "F32", "f32");
+  add_rows(rows, "F16", "f16");
+  add_rows(rows, "BF16", "bf16");
 }
 
 // ---- matmul: see matmul.cu
