@@ -61,6 +61,38 @@ DEVICE u32 round_f16x2(float low, float high) { return f32_to_f16_(low) | f32_to
 DEVICE u32 round_bf16x2(float low, float high) { return f32_to_bf16_(low) | f32_to_bf16_(high) << 16; }
 #endif
 
+// The floating-point dtypes, as types: an element, and what a word of 4 bytes holds.
+struct F32 {
+  using Element = float;
+  static constexpr u32 per_word = 1;
+  DEVICE float load(float x) { return x; }
+  DEVICE float store(float x) { return x; }
+  DEVICE void unpack(u32 word, float* x) { x[0] = from_bits_(word); }
+  DEVICE u32 pack(const float* x) { return bits_(x[0]); }
+};
+struct F16 {
+  using Element = u16;
+  static constexpr u32 per_word = 2;
+  DEVICE float load(u16 x) { return widen_f16(x); }
+  DEVICE u16 store(float x) { return u16(round_f16x2(x, 0.0f)); }
+  DEVICE void unpack(u32 word, float* x) {
+    x[0] = widen_f16(word & 0xffffu);
+    x[1] = widen_f16(word >> 16);
+  }
+  DEVICE u32 pack(const float* x) { return round_f16x2(x[0], x[1]); }
+};
+struct BF16 {
+  using Element = u16;
+  static constexpr u32 per_word = 2;
+  DEVICE float load(u16 x) { return bf16_to_f32_(x); }
+  DEVICE u16 store(float x) { return u16(round_bf16x2(x, 0.0f)); }
+  DEVICE void unpack(u32 word, float* x) {
+    x[0] = from_bits_(word << 16);
+    x[1] = from_bits_(word & 0xffff0000u);
+  }
+  DEVICE u32 pack(const float* x) { return round_bf16x2(x[0], x[1]); }
+};
+
 #ifndef SILICA_BLOCKS
 #define SILICA_BLOCKS 1
 #endif

@@ -10,26 +10,10 @@ namespace silica::kernels::SILICA_ISA {
 
 namespace {
 
-#include "kernels/formulas.h"
+#include "kernels/dtypes.h"
 
 constexpr std::uint32_t tile =
     4096;  // elements a group: some microseconds of work, and 16 KiB of each operand
-
-struct F32 {
-  using Element = float;
-  static float load(float x) { return x; }
-  static float store(float x) { return x; }
-};
-struct F16 {
-  using Element = std::uint16_t;
-  static float load(std::uint16_t x) { return f16_to_f32_(x); }
-  static std::uint16_t store(float x) { return static_cast<std::uint16_t>(f32_to_f16_(x)); }
-};
-struct BF16 {
-  using Element = std::uint16_t;
-  static float load(std::uint16_t x) { return bf16_to_f32_(x); }
-  static std::uint16_t store(float x) { return static_cast<std::uint16_t>(f32_to_bf16_(x)); }
-};
 
 struct Range {
   std::uint64_t begin, end;

@@ -9,39 +9,6 @@ constexpr u32 map_threads = 256;
 #endif
 constexpr u32 vectors = SILICA_VECTORS;  // a thread's vectors of each operand, all in flight at once
 
-// ---- dtypes ----
-
-struct F32 {
-  using Element = float;
-  static constexpr u32 per_word = 1;
-  DEVICE float load(float x) { return x; }
-  DEVICE float store(float x) { return x; }
-  DEVICE void unpack(u32 word, float* x) { x[0] = from_bits_(word); }
-  DEVICE u32 pack(const float* x) { return bits_(x[0]); }
-};
-struct F16 {
-  using Element = u16;
-  static constexpr u32 per_word = 2;
-  DEVICE float load(u16 x) { return widen_f16(x); }
-  DEVICE u16 store(float x) { return u16(round_f16x2(x, 0.0f)); }
-  DEVICE void unpack(u32 word, float* x) {
-    x[0] = widen_f16(word & 0xffffu);
-    x[1] = widen_f16(word >> 16);
-  }
-  DEVICE u32 pack(const float* x) { return round_f16x2(x[0], x[1]); }
-};
-struct BF16 {
-  using Element = u16;
-  static constexpr u32 per_word = 2;
-  DEVICE float load(u16 x) { return bf16_to_f32_(x); }
-  DEVICE u16 store(float x) { return u16(round_bf16x2(x, 0.0f)); }
-  DEVICE void unpack(u32 word, float* x) {
-    x[0] = from_bits_(word << 16);
-    x[1] = from_bits_(word & 0xffff0000u);
-  }
-  DEVICE u32 pack(const float* x) { return round_bf16x2(x[0], x[1]); }
-};
-
 // `width` elements in words of 4 bytes, which move 16 bytes at a time.
 template <class T, u32 width> struct Vector {
   static constexpr u32 words = width / T::per_word;

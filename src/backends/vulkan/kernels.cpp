@@ -77,6 +77,17 @@ void add_maps(Table& table) {
   table.add("map.copy", bytes_module, byte_tile, {1});
 }
 
+void add_layout(Table& table) {
+  constexpr Tile block{1024}, square{32, 32}, columns{32};
+  for (const std::uint32_t size : {1u, 2u, 4u}) {
+    table.add(message("layout.copy_block.", size), layout_module, block, {0, size});
+    table.add(message("layout.transpose.", size), layout_module, square, {1, size});
+  }
+  for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
+    table.add(message("layout.sum_rows.", to_string(map_dtypes[d])), layout_module, columns, {2, 0, d});
+  }
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, KernelSource>> kernels_for(const Primitives& primitives) {
@@ -91,8 +102,12 @@ std::vector<std::pair<std::string, KernelSource>> kernels_for(const Primitives& 
   table.add("row.cross_entropy.f32", row_module, one, {5});
   table.add("row.cross_entropy_backward.f32", row_module, one, {6});
   table.add("matmul.matmul.f32", matmul_module, square, {});
-  table.add("embedding.embedding.f32", embedding_module, one, {0});
-  table.add("embedding.embedding_backward.f32", embedding_module, table_columns, {1});
+  add_layout(table);
+  for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
+    const std::string_view dtype = to_string(map_dtypes[d]);
+    table.add(message("embedding.embedding.", dtype), embedding_module, one, {0, d});
+    table.add(message("embedding.embedding_backward.", dtype), embedding_module, table_columns, {1, d});
+  }
   table.add("adamw.adamw_step.f32", adamw_module, one, {0});
   table.add("adamw.adamw.f32", adamw_module, elements, {1});
   return std::move(table.kernels);
