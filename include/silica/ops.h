@@ -55,8 +55,8 @@ void cast_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);
 void transpose(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
 void transpose_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);
 
-inline constexpr std::size_t to_end = static_cast<std::size_t>(-1);
-// Rows [row_begin, row_end) and columns [col_begin, col_end); to_end is the last one and those before it.
+// Rows [row_begin, row_end) and columns [col_begin, col_end), at least one of each.
+inline constexpr std::size_t to_end = static_cast<std::size_t>(-1);  // as many as there are
 struct SliceOptions {
   std::size_t row_begin = 0, row_end = to_end;
   std::size_t col_begin = 0, col_end = to_end;
@@ -116,10 +116,10 @@ void rms_norm_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& w
 // ---- Tables and losses. ids and targets are u32. An id that is out of range makes its row NaN; no memory
 // outside the operands is ever touched.
 
-// y (n, cols) = table (rows, cols)[ids (n)]
+// y (n, cols) = table (rows, cols)[ids (n)]; f32, f16 or bf16.
 void embedding(CommandEncoder& encoder, const Tensor& table, const Tensor& ids, const Tensor& y);
 // dtable[r] = the sum of dy[i] over all i with ids[i] == r; rows that are not named become 0. An id out of
-// range adds nothing.
+// range adds nothing. The sums are f32, rounded once.
 void embedding_backward(CommandEncoder& encoder, const Tensor& ids, const Tensor& dy, const Tensor& dtable);
 
 // loss (1 element) = mean over rows of log(sum(exp(logits))) - logits[target]; logits (rows, cols), targets
