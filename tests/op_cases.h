@@ -272,6 +272,27 @@ inline std::vector<OpCase> layout_cases(DType dtype) {
   return cases;
 }
 
+inline std::vector<OpCase> byte_cases() {
+  const auto bytes = [](CommandEncoder& e, const Shape& shape) {
+    std::vector<std::uint8_t> values(shape.size());
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::uint8_t>(i * 37 % 251);
+    return Tensor(e.device(), shape, values);
+  };
+  return {{"transpose.u8",
+           [bytes](CommandEncoder& e) -> Tensors {
+             const Tensor y = result(e, {2, 70, 99}, DType::u8);
+             transpose(e, bytes(e, {2, 99, 70}), y);
+             return {y};
+           }},
+          {"slice.u8", [bytes](CommandEncoder& e) -> Tensors {
+             const Tensor x = bytes(e, {300, 80}), y = result(e, {300, 71}, DType::u8),
+                          words = result(e, {300, 64}, DType::u8);
+             slice(e, x, y, {.col_begin = 9});
+             slice(e, x, words, {.col_begin = 16});
+             return {y, words};
+           }}};
+}
+
 inline std::vector<OpCase> half_table_cases(DType dtype) {
   constexpr std::size_t n = 700, rows = 53, cols = 67;
   const std::string suffix = "." + std::string(to_string(dtype));
@@ -291,7 +312,7 @@ inline std::vector<OpCase> half_table_cases(DType dtype) {
 }
 
 inline std::vector<OpCase> all_layout_cases() {
-  std::vector<OpCase> cases;
+  std::vector<OpCase> cases = byte_cases();
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
     for (OpCase& one : layout_cases(dtype)) cases.push_back(std::move(one));
     if (dtype == DType::f32) continue;
