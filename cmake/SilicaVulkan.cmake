@@ -7,8 +7,9 @@ find_program(SILICA_GLSLANG glslangValidator HINTS $ENV{VULKAN_SDK}/bin)
 mark_as_advanced(SILICA_VULKAN_HEADERS SILICA_GLSLANG)
 
 set(SILICA_VULKAN_SHADERS
-  kernels/adamw/adamw.comp kernels/embedding/embedding.comp kernels/map/bytes.comp kernels/map/map.comp
-  kernels/matmul/matmul.comp kernels/probe/probe.comp kernels/row/row.comp kernels/row/softmax.comp)
+  kernels/adamw/adamw.comp kernels/embedding/embedding.comp kernels/layout/layout.comp kernels/map/bytes.comp
+  kernels/map/map.comp kernels/matmul/matmul.comp kernels/probe/probe.comp kernels/row/row.comp
+  kernels/row/softmax.comp)
 
 # Sets SILICA_SPIRV_MODULES in the caller to the .spv files.
 function(silica_add_vulkan_backend target)

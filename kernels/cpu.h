@@ -25,6 +25,7 @@ class Sink {
   void matmul_kernels(Sink& sink);      \
   void embedding_kernels(Sink& sink);   \
   void adamw_kernels(Sink& sink);       \
+  void layout_kernels(Sink& sink);      \
   inline void add_kernels(Sink& sink) { \
     map_kernels(sink);                  \
     row_kernels(sink);                  \
@@ -32,6 +33,7 @@ class Sink {
     matmul_kernels(sink);               \
     embedding_kernels(sink);            \
     adamw_kernels(sink);                \
+    layout_kernels(sink);               \
   }
 
 namespace baseline {

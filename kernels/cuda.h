@@ -79,7 +79,8 @@ template <int count> DEVICE void wait_async_groups() {
   asm volatile("cp.async.wait_group %0;" ::"n"(count) : "memory");
 }
 #endif
-// ---- dtypes ----
+
+// ---- the floating-point dtypes, as types: an element, and what a word of 4 bytes holds
 
 struct F32 {
   using Element = float;

@@ -293,10 +293,155 @@ inline std::vector<OpCase> table_cases() {
            }}};
 }
 
+// Some tiles and a remainder in each direction, more than a group's share, and more blocks of rows than a
+// group has in hand; an even number of columns, so that words of several elements can move, and an odd one.
+inline std::vector<OpCase> layout_cases(DType dtype) {
+  constexpr std::size_t rows = 2401, cols = 72, part = 37;
+  const std::string suffix = "." + std::string(to_string(dtype));
+  const auto random = [dtype](CommandEncoder& e, std::uint64_t seed, const Shape& shape) {
+    return random_tensor(e, seed, shape, -2.0f, 2.0f, dtype);
+  };
+  constexpr SliceOptions some{.row_begin = 5, .row_end = 1205, .col_begin = 8, .col_end = 8 + part};
+  std::vector<OpCase> cases = {
+      {"transpose",
+       [=](CommandEncoder& e) -> Tensors {
+         const Tensor y = result(e, {3, cols, 101}, dtype);
+         transpose(e, random(e, 1, {3, 101, cols}), y);
+         return {y};
+       }},
+      {"transpose_backward",
+       [=](CommandEncoder& e) -> Tensors {
+         const Tensor dx = result(e, {101, part}, dtype);
+         transpose_backward(e, random(e, 1, {part, 101}), dx);
+         return {dx};
+       }},
+      {"slice",
+       [=](CommandEncoder& e) -> Tensors {
+         const Tensor y = result(e, {1200, part}, dtype), left = result(e, {rows, 64}, dtype),
+                      x = random(e, 1, {rows, cols});
+         slice(e, x, y, some);
+         slice(e, x, left, {.col_begin = 8});
+         return {y, left};
+       }},
+      {"slice_backward",
+       [=](CommandEncoder& e) -> Tensors {
+         const Tensor dx = random(e, 2, {rows, cols});
+         slice_backward(e, random(e, 1, {1200, part}), dx, some);
+         return {dx};
+       }},
+      {"broadcast_row",
+       [=](CommandEncoder& e) -> Tensors {
+         const Tensor y = result(e, {rows, cols}, dtype);
+         broadcast_row(e, random(e, 1, {cols}), y);
+         return {y};
+       }},
+      {"broadcast_row_backward",
+       [=](CommandEncoder& e) -> Tensors {
+         const Tensor dx = result(e, {cols}, dtype);
+         broadcast_row_backward(e, random(e, 1, {rows, cols}), dx);
+         return {dx};
+       }},
+  };
+  for (const Axis axis : {Axis::rows, Axis::cols}) {
+    const Shape first = axis == Axis::rows ? Shape{300, cols} : Shape{300, part},
+                whole = axis == Axis::rows ? Shape{900, cols} : Shape{300, 3 * part};
+    const std::string name = axis == Axis::rows ? "rows" : "cols";
+    cases.push_back({"concat." + name, [=](CommandEncoder& e) -> Tensors {
+                       const Tensor y = result(e, whole, dtype);
+                       concat(e, {random(e, 1, first), random(e, 2, first), random(e, 3, first)}, y, axis);
+                       return {y};
+                     }});
+    cases.push_back({"concat_backward." + name, [=](CommandEncoder& e) -> Tensors {
+                       const Tensors parts = {result(e, first, dtype), result(e, first, dtype),
+                                              result(e, first, dtype)};
+                       concat_backward(e, random(e, 1, whole), parts, axis);
+                       return parts;
+                     }});
+  }
+  for (OpCase& one : cases) one.name += suffix;
+  return cases;
+}
+
+inline std::vector<OpCase> byte_cases() {
+  const auto bytes = [](CommandEncoder& e, const Shape& shape) {
+    std::vector<std::uint8_t> values(shape.size());
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::uint8_t>(i * 37 % 251);
+    return Tensor(e.device(), shape, values);
+  };
+  return {{"transpose.u8",
+           [bytes](CommandEncoder& e) -> Tensors {
+             const Tensor y = result(e, {2, 70, 99}, DType::u8);
+             transpose(e, bytes(e, {2, 99, 70}), y);
+             return {y};
+           }},
+          {"slice.u8", [bytes](CommandEncoder& e) -> Tensors {
+             const Tensor x = bytes(e, {300, 80}), y = result(e, {300, 71}, DType::u8),
+                          words = result(e, {300, 64}, DType::u8);
+             slice(e, x, y, {.col_begin = 9});
+             slice(e, x, words, {.col_begin = 16});
+             return {y, words};
+           }}};
+}
+
+inline std::vector<OpCase> half_table_cases(DType dtype) {
+  constexpr std::size_t n = 700, rows = 53, cols = 67;
+  const std::string suffix = "." + std::string(to_string(dtype));
+  return {{"embedding" + suffix,
+           [dtype](CommandEncoder& e) -> Tensors {
+             const Tensor y = result(e, {n, cols}, dtype);
+             embedding(e, random_tensor(e, 1, {rows, cols}, -2.0f, 2.0f, dtype),
+                       random_ids(e, 2, n, rows + 2), y);
+             return {y};
+           }},
+          {"embedding_backward" + suffix, [dtype](CommandEncoder& e) -> Tensors {
+             const Tensor dtable = result(e, {rows, cols}, dtype);
+             embedding_backward(e, random_ids(e, 2, n, rows + 2),
+                                random_tensor(e, 1, {n, cols}, -2.0f, 2.0f, dtype), dtable);
+             return {dtable};
+           }}};
+}
+
+inline std::vector<OpCase> all_layout_cases() {
+  std::vector<OpCase> cases = byte_cases();
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    for (OpCase& one : layout_cases(dtype)) cases.push_back(std::move(one));
+    if (dtype == DType::f32) continue;
+    for (OpCase& one : half_table_cases(dtype)) cases.push_back(std::move(one));
+  }
+  return cases;
+}
+
+inline std::vector<OpCase> batched_matmul_cases() {
+  std::vector<OpCase> cases;
+  for (const bool ta : {false, true}) {
+    for (const bool tb : {false, true}) {
+      constexpr std::size_t batch = 5, m = 37, n = 71, k = 261;
+      const Shape a_shape = ta ? Shape{batch, k, m} : Shape{batch, m, k},
+                  b_shape = tb ? Shape{batch, n, k} : Shape{batch, k, n};
+      const std::string suffix = std::string(ta ? ".ta" : "") + (tb ? ".tb" : "");
+      cases.push_back({"batched_matmul" + suffix, [=](CommandEncoder& e) -> Tensors {
+                         const Tensor c = result(e, {batch, m, n});
+                         batched_matmul(e, random_tensor(e, 1, a_shape), random_tensor(e, 2, b_shape), c,
+                                        {ta, tb});
+                         return {c};
+                       }});
+      cases.push_back({"batched_matmul_backward" + suffix, [=](CommandEncoder& e) -> Tensors {
+                         const Tensor da = result(e, a_shape), db = result(e, b_shape);
+                         batched_matmul_backward(e, random_tensor(e, 1, a_shape),
+                                                 random_tensor(e, 2, b_shape),
+                                                 random_tensor(e, 3, {batch, m, n}), da, db, {ta, tb});
+                         return {da, db};
+                       }});
+    }
+  }
+  return cases;
+}
+
 inline const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> all = [] {
     std::vector<OpCase> cases;
-    for (auto family : {elementwise_cases, movement_cases, matmul_cases, row_cases, table_cases}) {
+    for (auto family : {elementwise_cases, movement_cases, matmul_cases, row_cases, table_cases,
+                        all_layout_cases, batched_matmul_cases}) {
       for (OpCase& one : family()) cases.push_back(std::move(one));
     }
     return cases;

@@ -195,8 +195,11 @@ inline std::vector<float> get(const Tensor& tensor) {
     case DType::bf16:
       convert(bf16());
       break;
+    case DType::u8:
+      for (const std::uint8_t element : tensor.download<std::uint8_t>()) values.push_back(element);
+      break;
     default:
-      ADD_FAILURE() << "not a floating-point tensor";
+      ADD_FAILURE() << "its elements need not be floats";
   }
   return values;
 }

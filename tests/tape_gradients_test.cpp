@@ -50,6 +50,41 @@ std::vector<Problem> elementwise_problems() {
   return all;
 }
 
+std::vector<Problem> layout_problems() {
+  std::vector<Problem> all = {
+      {"transpose", {{{4, 3}}}, [](const Variables& v) { return transpose(v[0]); }},
+      {"transpose a batch", {{{2, 4, 3}}}, [](const Variables& v) { return transpose(v[0]); }},
+      {"slice",
+       {{{5, 6}}},
+       [](const Variables& v) {
+         return slice(v[0], {.row_begin = 1, .row_end = 4, .col_begin = 2, .col_end = 5});
+       }},
+      {"slices that overlap",
+       {{{5, 6}}},
+       [](const Variables& v) {
+         return add(slice(v[0], {.row_end = 4, .col_begin = 3}), slice(v[0], {.row_begin = 1, .col_end = 3}));
+       }},
+      {"concat rows",
+       {{{1, 3}}, {{2, 3}}},
+       [](const Variables& v) { return concat({v[1], v[0]}, Axis::rows); }},
+      {"concat columns",
+       {{{3, 1}}, {{3, 4}}},
+       [](const Variables& v) { return concat({v[0], v[1], v[0]}, Axis::cols); }},
+      {"broadcast_row", {{{5}}}, [](const Variables& v) { return broadcast_row(v[0], 4); }},
+      {"a bias",
+       {{{5, 3}}, {{3}}},
+       [](const Variables& v) { return silu(add(v[0], broadcast_row(v[1], 5))); }},
+  };
+  for (const bool ta : {false, true}) {
+    for (const bool tb : {false, true}) {
+      all.push_back({std::string("batched_matmul") + (ta ? " a^T" : "") + (tb ? " b^T" : ""),
+                     {{ta ? Shape{2, 5, 3} : Shape{2, 3, 5}}, {tb ? Shape{2, 4, 5} : Shape{2, 5, 4}}},
+                     [ta, tb](const Variables& v) { return batched_matmul(v[0], v[1], {ta, tb}); }});
+    }
+  }
+  return all;
+}
+
 std::vector<Problem> other_problems(const Device& device) {
   const Tensor ids(device, {6}, std::vector<std::uint32_t>{2, 0, 2, 3, 2, 0});
   const Tensor targets(device, {4}, std::vector<std::uint32_t>{1, 6, 0, 6});
@@ -231,6 +266,8 @@ void check(const Device& device, const std::vector<Problem>& problems) {
 TEST_P(TapeGradients, ElementwiseRulesAgreeWithCentralDifferences) {
   check(device(), elementwise_problems());
 }
+
+TEST_P(TapeGradients, LayoutRulesAgreeWithCentralDifferences) { check(device(), layout_problems()); }
 
 TEST_P(TapeGradients, OtherRulesAgreeWithCentralDifferences) { check(device(), other_problems(device())); }
 

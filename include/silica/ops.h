@@ -5,7 +5,9 @@
 // of every sum is in docs/exactness.md, the measured accuracy in docs/numerics.md.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "silica/encoder.h"
 #include "silica/tensor.h"
@@ -82,6 +84,37 @@ void copy_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);
 void cast(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
 void cast_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);  // a cast back
 
+// ---- Layout. Movement is of any dtype, the same for all operands; outputs must not overlap inputs, nor each
+// other. More than two dimensions are seen as (rows, cols), see Shape.
+
+// y (batch, cols, rows) = x (batch, rows, cols) with rows and columns exchanged: here the last two extents
+// are a matrix, and the product of the others is the batch.
+void transpose(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
+void transpose_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);
+
+// Rows [row_begin, row_end) and columns [col_begin, col_end), at least one of each.
+inline constexpr std::size_t to_end = static_cast<std::size_t>(-1);  // as many as there are
+struct SliceOptions {
+  std::size_t row_begin = 0, row_end = to_end;
+  std::size_t col_begin = 0, col_end = to_end;
+};
+// y = x[row_begin:row_end, col_begin:col_end]
+void slice(CommandEncoder& encoder, const Tensor& x, const Tensor& y, const SliceOptions& options);
+// dx[row_begin:row_end, col_begin:col_end] = dy, and 0 outside.
+void slice_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx, const SliceOptions& options);
+
+// The inputs below each other (their cols are equal), or beside each other (their rows are).
+enum class Axis { rows, cols };
+void concat(CommandEncoder& encoder, const std::vector<Tensor>& inputs, const Tensor& y, Axis axis);
+// Each of `gradients` is its part of dy.
+void concat_backward(CommandEncoder& encoder, const Tensor& dy, const std::vector<Tensor>& gradients,
+                     Axis axis);
+
+// Each row of y (rows, cols) = x (cols)
+void broadcast_row(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
+// dx = the sum of dy's rows: f32, f16 or bf16, added in f32 and rounded once.
+void broadcast_row_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);
+
 // ---- matmul, f32. c (m, n) = op(a) (m, k) * op(b) (k, n), where op transposes a stored (k, m) or b stored
 // (n, k). More than two dimensions are seen as (rows, cols), see Shape. Outputs must not overlap inputs.
 
@@ -94,6 +127,14 @@ void matmul(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Ten
 // da and db, shaped like a and b. A default-constructed Tensor in their place is not computed.
 void matmul_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& dc,
                      const Tensor& da, const Tensor& db, const MatmulOptions& options = {});
+
+// Matrix by matrix: c (batch, m, n) = op(a) (batch, m, k) * op(b) (batch, k, n). The last two extents are a
+// matrix, the product of the others is the batch, the same for all three. (For a b that all share there is
+// matmul, to which a's leading extents are rows.)
+void batched_matmul(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c,
+                    const MatmulOptions& options = {});
+void batched_matmul_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& dc,
+                             const Tensor& da, const Tensor& db, const MatmulOptions& options = {});
 
 // ---- Rows: f32, f16 or bf16, one dtype per call, computed in f32 and rounded once to the output. More than
 // two dimensions are seen as (rows, cols), see Shape.
@@ -142,10 +183,10 @@ void l2_norm_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy
 // ---- Tables and losses. ids and targets are u32. An id that is out of range makes its row NaN; no memory
 // outside the operands is ever touched.
 
-// y (n, cols) = table (rows, cols)[ids (n)]
+// y (n, cols) = table (rows, cols)[ids (n)]; f32, f16 or bf16.
 void embedding(CommandEncoder& encoder, const Tensor& table, const Tensor& ids, const Tensor& y);
 // dtable[r] = the sum of dy[i] over all i with ids[i] == r; rows that are not named become 0. An id out of
-// range adds nothing.
+// range adds nothing. The sums are f32, rounded once.
 void embedding_backward(CommandEncoder& encoder, const Tensor& ids, const Tensor& dy, const Tensor& dtable);
 
 // Losses: logits (rows, cols) and their gradients are f32, f16 or bf16; loss and dloss are f32, of 1 element.

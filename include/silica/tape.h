@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <vector>
 
 #include "silica/encoder.h"
 #include "silica/ops.h"
@@ -87,6 +88,11 @@ Variable copy(const Variable& x);
 Variable cast(const Variable& x, DType dtype);
 Variable reshape(const Variable& x, const Shape& shape);
 Variable matmul(const Variable& a, const Variable& b, const MatmulOptions& options = {});
+Variable batched_matmul(const Variable& a, const Variable& b, const MatmulOptions& options = {});
+Variable transpose(const Variable& x);
+Variable slice(const Variable& x, const SliceOptions& options);
+Variable concat(const std::vector<Variable>& inputs, Axis axis);
+Variable broadcast_row(const Variable& x, std::size_t rows);
 Variable rms_norm(const Variable& x, const Variable& weight, const NormOptions& options = {});
 Variable embedding(const Variable& table, const Tensor& ids);
 Variable cross_entropy(const Variable& logits, const Tensor& targets);

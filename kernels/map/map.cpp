@@ -10,7 +10,7 @@ namespace silica::kernels::SILICA_ISA {
 
 namespace {
 
-#include "kernels/formulas.h"
+#include "kernels/dtypes.h"
 
 #include "kernels/dtypes_cpp.h"
 

@@ -18,6 +18,21 @@ struct MatmulArguments {
   u32 transpose_a, transpose_b;
 };
 
+// A batch's matrices follow each other in each operand, and so do their groups, `groups` for each.
+struct Matrix {
+  MatmulArguments arguments;
+  u64 group;
+};
+DEVICE Matrix matrix_of(const MatmulArguments& batch, u64 groups) {
+  if (group() < groups) return {batch, group()};
+  const u64 matrix = group() / groups;
+  Matrix one{batch, group() % groups};
+  one.arguments.a += matrix * batch.m * batch.k;
+  one.arguments.b += matrix * batch.k * batch.n;
+  one.arguments.c += matrix * batch.m * batch.n;
+  return one;
+}
+
 constexpr u32 k_block = 256;  // of the contract
 // Of k, what a tile in shared memory holds; they divide k_block.
 constexpr u32 tiles_depth = 16;
@@ -177,19 +192,21 @@ struct Place {
 };
 
 // Groups go down bands of 8 tiles, so that those that run at the same time share rows and columns.
-DEVICE Place tiles_place(u64 m, u64 n) {
+DEVICE Place tiles_place(u64 m, u64 n, u64 group) {
   const u64 height = ceil_div(m, tiles_side), width = ceil_div(n, tiles_side);
-  const u64 band = group() / (8 * width), within = group() % (8 * width);
+  const u64 band = group / (8 * width), within = group % (8 * width);
   const u64 band_height = least(8, height - band * 8);
   return {(band * 8 + within % band_height) * tiles_side, within / band_height * tiles_side};
 }
 
-DEVICE void matmul_tiles(const MatmulArguments& a) {
+DEVICE void matmul_tiles(const MatmulArguments& batch) {
+  const Matrix matrix = matrix_of(batch, ceil_div(batch.m, tiles_side) * ceil_div(batch.n, tiles_side));
+  const MatmulArguments& a = matrix.arguments;
   constexpr u32 depth = tiles_depth;
   using TileA = LoaderA<tiles_side, depth, tiles_threads>;
   using TileB = LoaderB<tiles_side, depth, tiles_threads>;
   __shared__ __align__(16) float shared_a[2][depth * TileA::step], shared_b[2][depth * TileB::step];
-  const Place place = tiles_place(a.m, a.n);
+  const Place place = tiles_place(a.m, a.n, matrix.group);
   TileA from_a{a.a, a.m, place.row, a.k, threadIdx.x, {}};
   TileB from_b{a.b, a.n, place.col, a.k, threadIdx.x, {}};
   using Part = WarpTile<8>;
@@ -275,12 +292,15 @@ template <u32 warps, u32 height> struct Split {
     }
   }
 
-  DEVICE void run(const MatmulArguments& a) {
+  DEVICE void run(const MatmulArguments& batch) {
+    const u64 height_in_tiles = ceil_div(batch.m, Part::rows);
+    const Matrix matrix = matrix_of(batch, height_in_tiles * ceil_div(batch.n, Part::cols));
+    const MatmulArguments& a = matrix.arguments;
     __shared__ __align__(16) float shared_a[warps][depth * TileA::step], shared_b[warps][depth * TileB::step];
     __shared__ float total[height * 8][warp_size];
     const u32 warp = threadIdx.x / warp_size, lane = threadIdx.x % warp_size;
-    const u64 height_in_tiles = ceil_div(a.m, Part::rows);
-    const Place place{group() % height_in_tiles * Part::rows, group() / height_in_tiles * Part::cols};
+    const Place place{matrix.group % height_in_tiles * Part::rows,
+                      matrix.group / height_in_tiles * Part::cols};
     TileA from_a{a.a, a.m, place.row, a.k, lane, {}};
     TileB from_b{a.b, a.n, place.col, a.k, lane, {}};
     const u64 blocks = ceil_div(a.k, k_block);

@@ -56,7 +56,7 @@ DEVICE void matmul_panels(const PanelArguments& a) {
   constexpr u32 tiles_per_block = k_block / panels_depth;
   float* const ring = dynamic_shared();
   float* const totals = ring + panels_stages * stage + threadIdx.x * 4;
-  const Place place = tiles_place(a.m, a.n);
+  const Place place = tiles_place(a.m, a.n, group());
   const u32 warp = threadIdx.x / warp_size, row = warp / 2 * Part::rows, col = warp % 2 * Part::cols;
   const u64 tiles = ceil_div(a.k, panels_depth);
   PanelTiles from_a = PanelTiles::of(a.a, a.a_step, place.row, a.k);

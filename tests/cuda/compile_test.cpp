@@ -39,7 +39,7 @@ std::vector<Arguments> argument_blocks(const CatalogueRow& row) {
     }
     return blocks;
   }
-  for (const std::uint64_t size : {std::uint64_t{256}, std::uint64_t{1} << 24}) {
+  for (const std::uint64_t size : {std::uint64_t{256}, std::uint64_t{257}, std::uint64_t{1} << 24}) {
     std::memset(blocks.emplace_back(Arguments{}).data(), 0, max_argument_bytes);
     for (std::size_t at = 0; at < max_argument_bytes; at += 8)
       std::memcpy(blocks.back().data() + at, &size, 8);
@@ -110,7 +110,7 @@ TEST_P(CudaPtx, HoldsNoInexactInstruction) {
   }
 }
 
-constexpr const char* families[] = {"adamw", "embedding", "map", "matmul", "probe", "row"};
+constexpr const char* families[] = {"adamw", "embedding", "layout", "map", "matmul", "probe", "row"};
 
 std::string name_of(const ::testing::TestParamInfo<std::tuple<int, const char*>>& of) {
   return "sm_" + std::to_string(std::get<0>(of.param)) + "_" + std::get<1>(of.param);

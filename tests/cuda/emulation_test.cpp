@@ -318,6 +318,61 @@ TEST(Emulation, Embedding) {
   }
 }
 
+TEST(Emulation, BatchedMatmul) {
+  constexpr Order some[] = {Order::forward, Order::shuffled};
+  const MatmulCase cases[] = {{1, 1, 1, 0, 2},  {3, 5, 7, 0, 2},       {8, 64, 300, 0, 2},
+                              {9, 65, 8, 1, 2}, {132, 132, 260, 0, 2}, {129, 130, 20, 0, 2}};
+  for (const MatmulCase& c : cases) {
+    for (const std::size_t batch : {1u, 2u, 7u}) {
+      for (const unsigned multiprocessors : {none, very_many}) {
+        expect_same(
+            "batched_matmul of " + std::to_string(c.m) + " x " + std::to_string(c.n),
+            [&](CommandEncoder& e) {
+              const Tensor to = shifted(e, 3, DType::f32, {batch, c.m, c.n}, c.skip, 0, 0);
+              batched_matmul(e, shifted(e, 1, DType::f32, {batch, c.m, c.k}, c.skip, -c.scale, c.scale),
+                             shifted(e, 2, DType::f32, {batch, c.n, c.k}, c.skip, -c.scale, c.scale), to,
+                             {.transpose_b = true});
+              return Tensors{to};
+            },
+            multiprocessors, some);
+      }
+    }
+  }
+}
+
+TEST(Emulation, BlocksOfEveryAlignment) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const std::size_t skip : {0u, 1u, 8u}) {
+      for (const std::size_t begin : {0u, 8u, 3u}) {
+        for (const std::size_t cols : {1u, 8u, 40u, 43u}) {
+          expect_same("slice and concat", [&](CommandEncoder& e) {
+            const Tensor x = shifted(e, 1, dtype, {70, 64}, skip, -9, 9),
+                         part = shifted(e, 2, dtype, {70, cols}, skip, 0, 0),
+                         both = shifted(e, 3, dtype, {70, 64 + cols}, skip, 0, 0);
+            slice(e, x, part, {.col_begin = begin, .col_end = begin + cols});
+            concat(e, {part, x}, both, Axis::cols);
+            return Tensors{part, both};
+          });
+        }
+      }
+    }
+  }
+}
+
+TEST(Emulation, TransposeSizes) {
+  for (const std::size_t rows : {2u, 31u, 32u, 33u, 100u}) {
+    for (const std::size_t cols : {2u, 32u, 65u}) {
+      for (const std::size_t batch : {1u, 3u}) {
+        expect_same("transpose", [&](CommandEncoder& e) {
+          const Tensor y = result(e, {batch, cols, rows});
+          transpose(e, random_tensor(e, 1, {batch, rows, cols}), y);
+          return Tensors{y};
+        });
+      }
+    }
+  }
+}
+
 TEST(Emulation, TrainingStep) {
   for (const unsigned multiprocessors : {none, h100})
     expect_same("a training step", encode_step, multiprocessors);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "core/format.h"
 
@@ -18,6 +19,9 @@ std::uint64_t word_at(const Request& request, std::size_t offset) {
   std::memcpy(&word, request.arguments + offset, sizeof word);
   return word;
 }
+
+// The floating-point dtypes, and what kernels/cuda.h calls them.
+constexpr std::pair<const char*, const char*> dtypes[] = {{"f32", "F32"}, {"f16", "F16"}, {"bf16", "BF16"}};
 
 // ---- map: in large ones a thread has more loads in flight, as many as its registers allow
 
@@ -185,7 +189,7 @@ struct Panels {
     const bool a_fits = s.transpose_a ? s.m % 4 == 0 && s.a % 16 == 0 : s.n >= worth_transposing;
     const bool b_fits = !s.transpose_b ? s.b % 16 == 0 : s.m >= worth_transposing;
     const bool needs_scratch = !s.transpose_a || s.transpose_b;
-    return request.architecture >= 80 && std::min(s.m, s.n) > side / 2 &&
+    return request.architecture >= 80 && request.grid.z == 1 && std::min(s.m, s.n) > side / 2 &&
            tiles * 2 >= request.multiprocessors * std::uint64_t{3} && s.n % 4 == 0 && s.c % 16 == 0 &&
            a_fits && b_fits && std::max(s.m, s.n) < (1u << 31) && (request.may_use_scratch || !needs_scratch);
   }
@@ -240,11 +244,12 @@ Choice choose_matmul(const CatalogueRow& row, const Request& request) {
   choice.defines = message("#define SILICA_TRANSPOSE_A ", s.transpose_a, "\n#define SILICA_TRANSPOSE_B ",
                            s.transpose_b, "\n#define SILICA_WIDE ", is_wide(s), "\n");
   const std::uint64_t tiles = ceil_div(s.m, side) * ceil_div(s.n, side);
-  if (s.m > few_rows && tiles >= request.multiprocessors * 3 / 4) {
+  const std::uint64_t matrices = request.grid.z;
+  if (s.m > few_rows && tiles * matrices >= request.multiprocessors * 3 / 4) {
     choice.function = "matmul_tiles";
     choice.defines += "#define SILICA_BLOCKS 2\n";
     choice.threads = 256;
-    choice.blocks = tiles;
+    choice.blocks = tiles * matrices;
     return choice;
   }
   const std::uint64_t height = s.m <= few_rows ? 2 : 8;
@@ -252,8 +257,55 @@ Choice choose_matmul(const CatalogueRow& row, const Request& request) {
   while (warps < 8 && warps * k_block < s.k) warps *= 2;
   choice.function = message("Split<", warps, ", ", height, ">::run");
   choice.threads = warps * 32;
-  choice.blocks = ceil_div(s.m, 4 * height) * ceil_div(s.n, split_cols);
+  choice.blocks = ceil_div(s.m, 4 * height) * ceil_div(s.n, split_cols) * matrices;
   return choice;
+}
+
+// ---- layout
+
+constexpr unsigned layout_threads = 256;
+
+// Moves words of 16 bytes where the block and both of its strides are made of them.
+Choice choose_block(const CatalogueRow& row, const Request& request) {
+  constexpr std::uint64_t word = 16, words_of_group = 4 * layout_threads;
+  const auto is_aligned = [&](std::size_t at, std::uint64_t unit) {
+    return word_at(request, at) * unit % word == 0;
+  };
+  const std::uint64_t size = row.offset;  // bytes of an element
+  const bool wide = is_aligned(0, 1) && is_aligned(8, 1) && is_aligned(24, size) && is_aligned(32, size) &&
+                    is_aligned(40, size);
+  Choice choice = row.base;
+  choice.function =
+      wide ? message("copy_block<Words4, ", word / size, ">") : message("copy_block<u", 8 * size, ", 1>");
+  choice.blocks = ceil_div(request.grid.x, words_of_group * (wide ? word / size : 1));
+  return choice;
+}
+
+Choice choose_transpose(const CatalogueRow& row, const Request& request) {
+  constexpr std::uint64_t side = 32;
+  Choice choice = row.base;
+  choice.blocks = ceil_div(request.grid.x, side) * ceil_div(request.grid.y, side) * request.grid.z;
+  return choice;
+}
+
+void add_layout_family(std::vector<CatalogueRow>& rows) {
+  for (const std::size_t size : {1u, 2u, 4u}) {
+    rows.push_back({message("layout.copy_block.", size),
+                    choose_block,
+                    {"layout", "", "BlockArguments", "", layout_threads, 0},
+                    size});
+    rows.push_back(
+        {message("layout.transpose.", size),
+         choose_transpose,
+         {"layout", message("transpose<u", 8 * size, ">"), "TransposeArguments", "", layout_threads, 0}});
+  }
+  for (const auto& [dtype, type] : dtypes) {
+    rows.push_back({message("layout.sum_rows.", dtype),
+                    choose_tiles,
+                    {"layout", message("SumRows<", type, ">::run"), message("SumArguments<", type, ">"), "",
+                     layout_threads, 0},
+                    32});
+  }
 }
 
 // ---- embedding, adamw
@@ -264,19 +316,28 @@ Choice choose_embedding_backward(const CatalogueRow& row, const Request& request
   return choice;
 }
 
+void add_embedding_family(std::vector<CatalogueRow>& rows) {
+  for (const auto& [dtype, type] : dtypes) {
+    rows.push_back({message("embedding.embedding.", dtype),
+                    choose_tiles,
+                    {"embedding", message("embedding<", type, ">"), message("EmbeddingArguments<", type, ">"),
+                     "", 256, 0},
+                    8});
+    rows.push_back({message("embedding.embedding_backward.", dtype),
+                    choose_embedding_backward,
+                    {"embedding", message("embedding_backward<", type, ">"),
+                     message("EmbeddingBackwardArguments<", type, ">"), "", 256, 0},
+                    32});
+  }
+}
+
 std::vector<CatalogueRow> make_catalogue() {
   std::vector<CatalogueRow> rows;
   add_map_family(rows);
   add_row_family(rows);
   rows.push_back({"matmul.matmul.f32", choose_matmul, {"matmul", "", "MatmulArguments", "", 0, 0}});
-  rows.push_back({"embedding.embedding.f32",
-                  choose_tiles,
-                  {"embedding", "embedding", "EmbeddingArguments", "", 256, 0},
-                  8});
-  rows.push_back({"embedding.embedding_backward.f32",
-                  choose_embedding_backward,
-                  {"embedding", "embedding_backward", "EmbeddingBackwardArguments", "", 256, 0},
-                  32});
+  add_layout_family(rows);
+  add_embedding_family(rows);
   rows.push_back(
       {"adamw.adamw_step.f32", choose_tiles, {"adamw", "adamw_step", "StepArguments", "", 32, 0}, 1});
   rows.push_back({"adamw.adamw.f32", choose_tiles, {"adamw", "adamw", "AdamwArguments", "", 256, 0}, 1024});

@@ -111,6 +111,17 @@ void add_rows(Table& table) {
   }
 }
 
+void add_layout(Table& table) {
+  constexpr Tile block{1024}, square{32, 32}, columns{32};
+  for (const std::uint32_t size : {1u, 2u, 4u}) {
+    table.add(message("layout.copy_block.", size), layout_module, block, {0, size});
+    table.add(message("layout.transpose.", size), layout_module, square, {1, size});
+  }
+  for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
+    table.add(message("layout.sum_rows.", to_string(map_dtypes[d])), layout_module, columns, {2, 0, d});
+  }
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, KernelSource>> kernels_for(const Primitives& primitives) {
@@ -119,8 +130,12 @@ std::vector<std::pair<std::string, KernelSource>> kernels_for(const Primitives& 
   constexpr Tile one{1}, table_columns{16}, square{64, 64}, elements{256};
   add_rows(table);
   table.add("matmul.matmul.f32", matmul_module, square, {});
-  table.add("embedding.embedding.f32", embedding_module, one, {0});
-  table.add("embedding.embedding_backward.f32", embedding_module, table_columns, {1});
+  add_layout(table);
+  for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
+    const std::string_view dtype = to_string(map_dtypes[d]);
+    table.add(message("embedding.embedding.", dtype), embedding_module, one, {0, d});
+    table.add(message("embedding.embedding_backward.", dtype), embedding_module, table_columns, {1, d});
+  }
   table.add("adamw.adamw_step.f32", adamw_module, one, {0});
   table.add("adamw.adamw.f32", adamw_module, elements, {1});
   return std::move(table.kernels);
