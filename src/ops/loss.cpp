@@ -24,7 +24,7 @@ void cross_entropy(CommandEncoder& encoder, const Tensor& logits, const Tensor& 
   check_apart(op, {"loss", loss}, {"logits", logits});
   check_apart(op, {"loss", loss}, {"targets", targets});
   const std::uint64_t rows = logits.shape().rows(), cols = logits.shape().cols();
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, op);
   const Tensor losses = encoder.temporary(DType::f32, {rows});
   encoder.dispatch("row.cross_entropy.f32",
                    {read(logits, "logits"), read(targets, "targets"), write(losses, "losses")}, cols,

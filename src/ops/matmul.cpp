@@ -79,7 +79,7 @@ void matmul_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, 
   if (da && db) check_apart(op, {"db", db}, {"da", da});
   // With A = op(a), B = op(b): dA = dc B^T and dB = A^T dc; a transposed operand's gradient is the transpose.
   const bool ta = options.transpose_a, tb = options.transpose_b;
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, op);
   if (da && !ta) matmul(encoder, dc, b, da, {.transpose_b = !tb});
   if (da && ta) matmul(encoder, b, dc, da, {.transpose_a = tb, .transpose_b = true});
   if (db && !tb) matmul(encoder, a, dc, db, {.transpose_a = !ta});

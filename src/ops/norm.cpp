@@ -50,7 +50,7 @@ void rms_norm_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& w
     if (dx) check_apart(op, {"dweight", dweight}, {"dx", dx});
   }
   const std::uint64_t rows = x.shape().rows(), cols = x.shape().cols();
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, op);
   const Tensor scale = encoder.temporary(DType::f32, {rows});
   encoder.dispatch("row.rms_norm_scale.f32", {read(x, "x"), write(scale, "scale")},
                    NormParameters{cols, options.epsilon}, Grid{rows});
