@@ -78,9 +78,17 @@ Placed check_entry(const std::string& name, const SafeTensorsHeader::Entry& entr
   } catch (const Error& error) {
     fail(ErrorCode::io, "{}: tensor {}: {}", file, quote(name), error.what());
   }
+  // As the reference reader does it: from the left, so that a zero does not hide what overflowed before it.
+  std::uint64_t count = 1;
+  for (const std::uint64_t extent : *entry.shape) {
+    if (__builtin_mul_overflow(count, extent, &count)) {
+      fail(ErrorCode::io, "{}: tensor {}: the elements of {} do not fit 64 bits", file, quote(name),
+           to_string(shape));
+    }
+  }
   // Division, as the product may overflow.
   const std::uint64_t element = size_of(*dtype);
-  if (end < begin || (end - begin) % element != 0 || (end - begin) / element != shape.size()) {
+  if (end < begin || (end - begin) % element != 0 || (end - begin) / element != count) {
     fail(ErrorCode::io, "{}: tensor {} is {} of {}, its data_offsets {} to {} do not hold that", file,
          quote(name), to_string(shape), *entry.dtype, begin, end);
   }
@@ -104,12 +112,6 @@ void check_contiguous(std::span<const Placed> placed, std::uint64_t bytes, const
 }
 
 }  // namespace
-
-HostTensor HostTensor::from(const Tensor& tensor) {
-  HostTensor result{tensor.dtype(), tensor.shape(), std::vector<std::byte>(tensor.bytes())};
-  tensor.download_bytes(result.data, tensor.dtype());
-  return result;
-}
 
 HostTensor HostTensor::from(std::span<const float> values) {
   const std::span<const std::byte> bytes = std::as_bytes(values);
