@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "safetensors.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -56,6 +58,12 @@ std::string_view header_of(std::string_view content, const std::string& file) {
   const std::string_view header = content.substr(length_bytes, length);
   if (!header.starts_with('{')) fail(ErrorCode::io, "{}: the header does not start with '{{'", file);
   return header;
+}
+
+// Escaped and in quotes. Text alone is given to the JSON library: its destructor of an object allocates
+// memory, and ends the process if there is none.
+std::string json_text(const std::string& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 struct Placed {
@@ -145,16 +153,25 @@ SafeTensors parse_safetensors(std::string_view content, const std::string& file)
 }
 
 std::string serialise_safetensors(const SafeTensors& content) {
-  nlohmann::json header = nlohmann::json::object();
-  if (!content.metadata.empty()) header["__metadata__"] = content.metadata;
+  std::string json = "{";
+  const auto add = [&json](const std::string& name, const std::string& value) {
+    json += fmt::format("{}{}:{}", json.size() > 1 ? "," : "", json_text(name), value);
+  };
+  if (!content.metadata.empty()) {
+    std::string pairs;
+    for (const auto& [key, value] : content.metadata) {
+      pairs += fmt::format("{}{}:{}", pairs.empty() ? "" : ",", json_text(key), json_text(value));
+    }
+    add("__metadata__", "{" + pairs + "}");
+  }
   std::size_t at = 0;
   for (const auto& [name, tensor] : content.tensors) {
-    header[name] = {{"dtype", name_of(tensor.dtype)},
-                    {"shape", std::vector<std::size_t>(tensor.shape.begin(), tensor.shape.end())},
-                    {"data_offsets", {at, at + tensor.data.size()}}};
-    at += tensor.data.size();
+    const std::size_t end = at + tensor.data.size();
+    add(name, fmt::format(R"({{"data_offsets":[{},{}],"dtype":"{}","shape":[{}]}})", at, end,
+                          name_of(tensor.dtype), fmt::join(tensor.shape, ",")));
+    at = end;
   }
-  std::string json = header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  json += '}';
   json.resize((json.size() + 7) / 8 * 8, ' ');
 
   std::string file;
