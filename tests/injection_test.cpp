@@ -2,9 +2,11 @@
 // Every allocation that the library makes fails in turn, and every thread that is started: each time a typed
 // error comes back, nothing is lost or changed, and the same call succeeds afterwards with the same bits.
 // Leaks are AddressSanitizer's to find.
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 
 #include "core/disk_cache.h"
@@ -129,6 +131,39 @@ TEST(Injection, TheDiskCacheKeepsAllOrNothing) {
               1u);
   }
   std::filesystem::remove_all(folder);
+}
+
+// ---- threads
+
+constexpr int no_more_threads = 3;
+
+// In a process of its own, as oneTBB's threads are the process's: the n-th start fails.
+TEST(Injection, DISABLED_OneThreadStartFails) {
+  const OpCase& op = op_cases().front();
+  const std::vector<std::vector<float>> want = outputs_of(Device::open("cpu", {.threads = 1}), op);
+  {
+    const Injection injection(Fault::thread, std::strtoul(std::getenv("SILICA_TEST_EVENT"), nullptr, 10));
+    const Device device = again([] { return Device::open("cpu", {.threads = 8}); });
+    EXPECT_EQ(again([&] { return outputs_of(device, op); }), want);
+  }
+  std::exit(HasFailure() ? 1 : Injection::happened() ? 0 : no_more_threads);
+}
+
+TEST(Injection, EveryThreadStartFailsInTurn) {
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
+  int n = 1;
+  for (int status = 0; status == 0; ++n) {
+    const std::string command = "SILICA_TEST_EVENT=" + std::to_string(n) + " '" + program +
+                                "' --gtest_also_run_disabled_tests --gtest_brief=1"
+                                " --gtest_filter=Injection.DISABLED_OneThreadStartFails";
+    status = std::system(command.c_str());
+    ASSERT_TRUE(WIFEXITED(status)) << "thread " << n;
+    status = WEXITSTATUS(status);
+    if (status != 0) {
+      EXPECT_EQ(status, no_more_threads) << "thread " << n;
+    }
+  }
+  EXPECT_GE(n, 8) << "seven threads beside the caller's";
 }
 
 // An error that is thrown for another reason keeps its kind, or gives way to bad_alloc.

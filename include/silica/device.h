@@ -33,7 +33,7 @@ struct MemoryUse {
   std::size_t peak_bytes = 0;  // the most held at once since the device was opened
 };
 
-// The outcome of a submit. A copy refers to the same work. Safe to use from several threads.
+// The outcome of a submit. A copy refers to the same work. Threads: safe to use from several at once.
 class Fence {
  public:
   class State {
@@ -55,8 +55,8 @@ class Fence {
 };
 
 // A handle to an opened device; copies share it, tensors and lists keep it alive. Every upload, download and
-// submit on a device takes effect in the order of the calls. Safe to use from several threads. A device or
-// fence that was moved from refuses all but its destruction and being assigned to.
+// submit on a device takes effect in the order of the calls. A device or fence that was moved from refuses
+// all but its destruction and being assigned to. Threads: safe to use from several at once.
 class Device {
  public:
   // `name` is "cpu", "cuda:0" or "vulkan:0"; "vulkan" takes SILICA_VULKAN_DEVICE (a number or part of a
@@ -84,7 +84,7 @@ class Device {
   std::shared_ptr<State> state_;
 };
 
-// Every device this build knows, usable here or not. Safe to call from several threads.
+// Every device this build knows, usable here or not. Threads: safe to call from several at once.
 std::vector<DeviceInfo> list_devices();
 
 }  // namespace silica

@@ -35,8 +35,9 @@ inline Operand read_write(const Tensor& tensor, const char* name) {
   return {tensor, Access::read_write, name};
 }
 
-// What an encoder produces: immutable, submitted any number of times, from several threads at once too. Keeps
-// every tensor it touches alive. One that was moved from or made of nullptr refuses all but its destruction.
+// What an encoder produces: immutable, submitted any number of times. Keeps every tensor it touches alive.
+// One that was moved from or made of nullptr refuses all but its destruction and being assigned to. Threads:
+// safe to submit and ask from several at once.
 class CommandList {
  public:
   explicit CommandList(std::shared_ptr<const Program> program) : program_(std::move(program)) {}
@@ -55,8 +56,8 @@ class CommandList {
 };
 
 // Records commands. Hazards between them are found from the declared accesses, always; nothing runs before
-// submit. One thread at a time; different encoders may record on different threads, also for one device. One
-// that was moved from refuses all but its destruction and being assigned to.
+// submit. One that was moved from refuses all but its destruction and being assigned to. Threads: one at a
+// time; different encoders may record on different threads, for one device too.
 class CommandEncoder {
  public:
   explicit CommandEncoder(const Device& device);
