@@ -13,7 +13,6 @@ function(silica_add_cuda target)
     DEPENDS ${paths} ${PROJECT_SOURCE_DIR}/cmake/SilicaEmbed.cmake VERBATIM)
   set(backend src/backends/cuda)
   target_sources(${target} PRIVATE ${embedded} ${backend}/catalogue.cpp ${backend}/device.cpp ${backend}/driver.cpp
-    ${backend}/memory.cpp ${backend}/nvrtc.cpp ${backend}/pipeline.cpp ${backend}/probe.cpp ${backend}/queue.cpp src/core/disk_cache.cpp
-    src/core/sha256.cpp)
+    ${backend}/memory.cpp ${backend}/nvrtc.cpp ${backend}/pipeline.cpp ${backend}/probe.cpp ${backend}/queue.cpp)
   target_link_libraries(${target} PRIVATE ${CMAKE_DL_LIBS})
 endfunction()

@@ -51,7 +51,7 @@ function(silica_add_vulkan_backend target)
     CONTENT "#include <cstdint>\nnamespace silica::vulkan {\nnamespace {\n${includes}}\n}
 #define SILICA_VULKAN_MODULES(X)${rows}\n")
   target_sources(${target} PRIVATE ${headers}
-    src/backends/vulkan/allocator.cpp src/backends/vulkan/cache.cpp src/backends/vulkan/context.cpp
+    src/backends/vulkan/allocator.cpp src/backends/vulkan/context.cpp
     src/backends/vulkan/device.cpp src/backends/vulkan/kernels.cpp src/backends/vulkan/loader.cpp
     src/backends/vulkan/memory.cpp src/backends/vulkan/pipeline.cpp src/backends/vulkan/probe.cpp
     src/backends/vulkan/queue.cpp)

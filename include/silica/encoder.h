@@ -36,6 +36,8 @@ inline Operand read_write(const Tensor& tensor, const char* name) {
 }
 
 // What an encoder produces: immutable, submitted any number of times. Keeps every tensor it touches alive.
+// One that was moved from or made of nullptr refuses all but its destruction and being assigned to. Threads:
+// safe to submit and ask from several at once.
 class CommandList {
  public:
   explicit CommandList(std::shared_ptr<const Program> program) : program_(std::move(program)) {}
@@ -46,14 +48,16 @@ class CommandList {
   std::size_t temporary_bytes() const;
   std::size_t temporary_bytes_unpacked() const;
 
-  const std::shared_ptr<const Program>& program() const { return program_; }
+  // Errors: invalid_argument if there is none.
+  const std::shared_ptr<const Program>& program() const;
 
  private:
   std::shared_ptr<const Program> program_;
 };
 
 // Records commands. Hazards between them are found from the declared accesses, always; nothing runs before
-// submit. One thread at a time.
+// submit. One that was moved from refuses all but its destruction and being assigned to. Threads: one at a
+// time; different encoders may record on different threads, for one device too.
 class CommandEncoder {
  public:
   explicit CommandEncoder(const Device& device);
@@ -86,9 +90,11 @@ class CommandEncoder {
   CommandList finish();
 
   // Undoes every dispatch since it was made, unless committed: ops of several dispatches are all or nothing.
+  // While it lives, refusals name the outermost one's `op`, if given, rather than the kernel. `op` must
+  // outlive it.
   class Transaction {
    public:
-    explicit Transaction(CommandEncoder& encoder);
+    explicit Transaction(CommandEncoder& encoder, std::string_view op = {});
     ~Transaction();
     Transaction(const Transaction&) = delete;
     Transaction& operator=(const Transaction&) = delete;
@@ -98,11 +104,14 @@ class CommandEncoder {
     CommandEncoder& encoder_;
     std::uint64_t recording_;
     std::size_t commands_;
+    bool names_op_;
     bool committed_ = false;
   };
 
  private:
   struct Recording;
+  Recording& recording() const;
+
   std::unique_ptr<Recording> recording_;
 };
 

@@ -21,7 +21,7 @@ namespace silica {
 struct TapeRecord;  // what a Tape and its variables share
 
 // A handle to a value on a tape. Using one after its tape was reset or destroyed, or together with another
-// tape's, is an error (invalid_argument).
+// tape's, is an error (invalid_argument). Threads: those of its tape.
 class Variable {
  public:
   Variable() = default;  // no variable; only good for being assigned to, or for "not wanted"
@@ -35,6 +35,8 @@ class Variable {
   std::size_t index_ = 0;
 };
 
+// Threads: one at a time for a tape, its variables and its encoder together; different tapes may record on
+// different threads.
 class Tape {
  public:
   explicit Tape(CommandEncoder& encoder);  // the encoder must outlive the tape

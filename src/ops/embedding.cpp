@@ -39,7 +39,7 @@ void embedding_backward(CommandEncoder& encoder, const Tensor& ids, const Tensor
   check_apart(op, {"dtable", dtable}, {"ids", ids});
   check_apart(op, {"dtable", dtable}, {"dy", dy});
   const bool halves = dtable.dtype() != DType::f32;
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, op);
   const Tensor sums = halves ? encoder.temporary(DType::f32, dtable.shape()) : dtable;
   encoder.dispatch(message("embedding.embedding_backward.", to_string(dy.dtype())),
                    {read(ids, "ids"), read(dy, "dy"), write(sums, "dtable")}, parameters,

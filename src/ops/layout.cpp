@@ -147,7 +147,7 @@ void slice(CommandEncoder& encoder, const Tensor& x, const Tensor& y, const Slic
 void slice_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx,
                     const SliceOptions& options) {
   const Slice part = check_slice("slice_backward", {"dx", dx}, {"dy", dy}, options);
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, "slice_backward");
   if (dy.size() < dx.size()) {
     encoder.dispatch("map.zero", {write(dx, "dx")}, std::uint64_t{dx.bytes()}, Grid{dx.bytes()});
   }
@@ -157,7 +157,7 @@ void slice_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx,
 
 void concat(CommandEncoder& encoder, const std::vector<Tensor>& inputs, const Tensor& y, Axis axis) {
   const std::vector<Block> blocks = check_parts("concat", {"y", y}, "inputs", inputs, axis);
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, "concat");
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Matrices part = as_matrix(inputs[i].shape());
     copy_block(encoder, all_of(inputs[i]), blocks[i], part.rows, part.cols);
@@ -169,7 +169,7 @@ void concat_backward(CommandEncoder& encoder, const Tensor& dy, const std::vecto
                      Axis axis) {
   const char* op = "concat_backward";
   const std::vector<Block> blocks = check_parts(op, {"dy", dy}, "gradients", gradients, axis);
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, op);
   for (std::size_t i = 0; i < gradients.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) {
       check_apart(op, {message("gradients[", i, "]").c_str(), gradients[i]},

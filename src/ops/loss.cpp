@@ -42,7 +42,7 @@ void mean_loss(CommandEncoder& encoder, const char* op, const Operand& a, const 
   check_apart(op, {"loss", loss}, {a.name, a.tensor});
   check_apart(op, {"loss", loss}, {b.name, b.tensor});
   const auto [rows, cols] = parameters_of(a.tensor);
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, op);
   const Tensor losses = encoder.temporary(DType::f32, {rows});
   encoder.dispatch(kernel(op, "", a.tensor), {a, b, write(losses, "losses")}, cols, Grid{rows});
   mean(encoder, losses, loss);
@@ -84,7 +84,7 @@ void kl_divergence_backward(CommandEncoder& encoder, const Tensor& p_logits, con
   if (dq_logits) check_like(op, {"dq_logits", dq_logits}, {"q_logits", q_logits});
   if (dp_logits && dq_logits) check_apart(op, {"dq_logits", dq_logits}, {"dp_logits", dp_logits});
   const LossParameters parameters = parameters_of(p_logits);
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, op);
   if (dp_logits) {
     encoder.dispatch(kernel(op, "_p", p_logits), {p, q, d, write(dp_logits, "dp_logits")}, parameters,
                      Grid{parameters.rows});

@@ -85,7 +85,7 @@ void differentiate(CommandEncoder& encoder, const Product& product, const Tensor
   if (da && db) check_apart(op, {"db", db}, {"da", da});
   // With A = op(a), B = op(b): dA = dc B^T and dB = A^T dc; a transposed operand's gradient is the transpose.
   const bool ta = options.transpose_a, tb = options.transpose_b;
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, op);
   if (da && !ta) multiply(encoder, product, dc, b, da, {.transpose_b = !tb});
   if (da && ta) multiply(encoder, product, b, dc, da, {.transpose_a = tb, .transpose_b = true});
   if (db && !tb) multiply(encoder, product, a, dc, db, {.transpose_a = !ta});

@@ -59,7 +59,7 @@ void forward(CommandEncoder& encoder, const Norm& norm, const Tensor& x, const T
   if (weight) check_coefficients(norm.op, {"weight", weight}, {"x", x});
   if (bias) check_coefficients(norm.op, {"bias", bias}, {"x", x});
   check_like(norm.op, {"y", y}, {"x", x});
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, norm.op);
   std::vector<Operand> operands = {read(x, "x"), read(weight_or_ones(encoder, weight, x), "weight")};
   if (norm.centered) {
     operands.push_back(read(bias ? bias : encoder.temporary(x.dtype(), {x.shape().cols()}), "bias"));
@@ -101,7 +101,7 @@ void backward(CommandEncoder& encoder, const Norm& norm, const Tensor& x, const 
   struct Parameters {
     std::uint64_t first, second;
   };
-  CommandEncoder::Transaction transaction(encoder);
+  CommandEncoder::Transaction transaction(encoder, norm.backward);
   const Tensor kept = encoder.temporary(DType::f32, {rows, norm.centered ? 2u : 1u});
   if (wanted.dx || wanted.dweight) {
     encoder.dispatch(kernel(norm.backward, "_statistics", x), {read(x, "x"), write(kept, "statistics")},
