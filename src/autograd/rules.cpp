@@ -82,7 +82,7 @@ Variable matmul(const Variable& left, const Variable& right, const MatmulOptions
   const Tensor a = left.value(), b = right.value();
   const std::size_t m = options.transpose_a ? a.shape().cols() : a.shape().rows();
   const std::size_t n = options.transpose_b ? b.shape().rows() : b.shape().cols();
-  const Tensor c = tape.encoder->temporary(DType::f32, {m, n});
+  const Tensor c = tape.encoder->temporary(a.dtype(), {m, n});
   matmul(*tape.encoder, a, b, c, options);
   return TapeRecord::record("matmul", c, {left, right}, [a, b, options](Reverse& r) {
     const Tensor da = r.wants(0) ? r.slot(0) : Tensor(), db = r.wants(1) ? r.slot(1) : Tensor();

@@ -42,6 +42,8 @@ class Backend {
 
   // The library's own kernels.
   virtual std::vector<std::pair<std::string, KernelSource>> kernels() const = 0;
+  // Those that are inexact, for encoders that permit them (Math::fast).
+  virtual std::vector<std::pair<std::string, KernelSource>> fast_kernels() const { return {}; }
   virtual std::shared_ptr<const Pipeline> build(std::string_view name, const KernelSource& source) = 0;
 
   // Zeroed. Errors: out_of_memory.

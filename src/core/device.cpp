@@ -43,6 +43,12 @@ void MemoryCounter::add(std::size_t count) {
   }
 }
 
+void Device::State::permit_fast() {
+  std::call_once(fast_permitted, [this] {
+    for (auto& [name, source] : backend->fast_kernels()) registry.add(std::move(name), std::move(source));
+  });
+}
+
 Device Device::open(std::string_view name, const DeviceOptions& options) {
   if (!name.empty()) {
     const auto [entry, ordinal] = parse_name(name);

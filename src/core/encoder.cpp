@@ -86,9 +86,10 @@ std::uint64_t count_groups(std::string_view op, const Grid& grid, const Tile& ti
 }  // namespace
 
 struct CommandEncoder::Recording {
-  explicit Recording(const Device& target) : device(target) {}
+  Recording(const Device& target, Math permitted) : device(target), math(permitted) {}
 
   Device device;
+  Math math;
   std::uint64_t id = next_recording();
   std::vector<Command> commands;
   // Temporaries in use, with the number of the command that first touched them.
@@ -100,25 +101,33 @@ struct CommandEncoder::Recording {
   }
 };
 
-CommandEncoder::CommandEncoder(const Device& device) : recording_(std::make_unique<Recording>(device)) {}
+CommandEncoder::CommandEncoder(const Device& device, const EncoderOptions& options)
+    : recording_(std::make_unique<Recording>(device, options.math)) {
+  if (options.math == Math::fast) device.state().permit_fast();
+}
 CommandEncoder::~CommandEncoder() = default;
 CommandEncoder::CommandEncoder(CommandEncoder&&) noexcept = default;
 CommandEncoder& CommandEncoder::operator=(CommandEncoder&&) noexcept = default;
 
 const Device& CommandEncoder::device() const { return recording_->device; }
+Math CommandEncoder::math() const { return recording_->math; }
 std::size_t CommandEncoder::commands() const { return recording_->commands.size(); }
 
 Tensor CommandEncoder::temporary(DType dtype, const Shape& shape) {
   return Tensor(std::make_shared<Storage>(device(), byte_count(dtype, shape), recording_->id), dtype, shape);
 }
 
-void CommandEncoder::dispatch_bytes(std::string_view kernel, std::span<const Operand> operands,
-                                    std::span<const std::byte> parameters, const Grid& grid) {
-  const std::string_view op = op_of(kernel);
+void CommandEncoder::check(std::string_view op, std::span<const Operand> operands) const {
   for (std::size_t i = 0; i < operands.size(); ++i) {
     check_operand(op, operands[i], device(), recording_->id);
     for (std::size_t j = 0; j < i; ++j) check_overlap(op, operands[j], operands[i]);
   }
+}
+
+void CommandEncoder::dispatch_bytes(std::string_view kernel, std::span<const Operand> operands,
+                                    std::span<const std::byte> parameters, const Grid& grid) {
+  const std::string_view op = op_of(kernel);
+  check(op, operands);
   const std::size_t address_bytes = operands.size() * sizeof(std::uint64_t);
   if (address_bytes + parameters.size() > max_argument_bytes) {
     refuse(op, ": ", operands.size(), " operands and ", parameters.size(), " bytes of parameters make ",
@@ -149,7 +158,7 @@ void CommandEncoder::dispatch_bytes(std::string_view kernel, std::span<const Ope
 }
 
 CommandList CommandEncoder::finish() {
-  auto next = std::make_unique<Recording>(device());
+  auto next = std::make_unique<Recording>(device(), math());
   std::vector<Command>& commands = recording_->commands;
   auto program = std::make_shared<Program>(Program{device(), {}, find_stages(commands), nullptr, 0});
   const Packing packing = pack_temporaries(commands, program->stage_ends);

@@ -30,6 +30,8 @@ struct State {
   std::size_t used = 0;
   long launches = 0, graph_launches = 0, edges = 0, nodes = 0, depth_of_context = 0;
   std::set<Handle> probes;
+  Handle capturing = nullptr;  // a stream
+  float elapsed = 1.0f;
 };
 State& state() {
   static State* all = new State;  // lives longer than anything that may still call
@@ -45,7 +47,7 @@ int enter(const char* name) {
   if (found == s.failures.end()) return 0;
   const int error = found->second;
   s.failures.erase(found);
-  if (error >= 700 && error != 701) s.sticky = error;
+  if (error >= 700 && error < 900 && error != 701) s.sticky = error;
   return error;
 }
 
@@ -108,6 +110,14 @@ FakeCounts fake_counts() {
   for (const auto& [kind, count] : s.alive) counts.objects += count;
   counts.contexts_pushed = s.depth_of_context;
   return counts;
+}
+bool fake_capturing(const void* stream) {
+  const std::lock_guard<std::recursive_mutex> lock(state().mutex);
+  return state().capturing == stream;
+}
+void fake_set_elapsed(float milliseconds) {
+  const std::lock_guard<std::recursive_mutex> lock(state().mutex);
+  state().elapsed = milliseconds;
 }
 long fake_calls(const char* entry) {
   const std::lock_guard<std::recursive_mutex> lock(state().mutex);
@@ -206,9 +216,13 @@ int cuModuleGetFunction(Handle* f, Handle m, const char* name) {
   if (std::string(name) == "probe_") state().probes.insert(m);
   return 0;
 }
-int cuLaunchKernel(Handle f, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Handle,
-                   void** p, void**) {
+int cuLaunchKernel(Handle f, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
+                   Handle stream, void** p, void**) {
   ENTER("cuLaunchKernel")
+  if (stream == state().capturing) {
+    ++state().nodes;
+    return 0;
+  }
   ++state().launches;
   if (state().probes.contains(f)) run_probe(p[0]);
   return 0;
@@ -288,4 +302,18 @@ int cuGraphLaunch(Handle, Handle) {
   return 0;
 }
 int cuGraphExecDestroy(Handle e) { ENTER("cuGraphExecDestroy") return unmake("exec", e); }
+int cuStreamBeginCapture_v2(Handle stream, int) {
+  ENTER("cuStreamBeginCapture")
+  state().capturing = stream;
+  return 0;
+}
+int cuStreamEndCapture(Handle, Handle* g) {
+  state().capturing = nullptr;
+  ENTER("cuStreamEndCapture") return make("graph", g);
+}
+int cuEventElapsedTime(float* milliseconds, Handle, Handle) {
+  ENTER("cuEventElapsedTime")
+  *milliseconds = state().elapsed;
+  return 0;
+}
 }

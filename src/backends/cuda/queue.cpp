@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The first submit of a list launches its kernels one by one. The second makes a graph of them, which it and
-// all later ones launch: commands of a stage are parallel branches there.
+// all later ones launch: commands of a stage are parallel branches there. Where cuBLASLt runs a command, the
+// graph is a recording of the launches, one after the other.
 #include <cstdint>
 #include <limits>
 
@@ -15,13 +16,19 @@ namespace {
 struct Launch {
   Function function = nullptr;
   unsigned blocks = 0, threads = 0;
-  const std::byte* arguments = nullptr;  // in the program
+  const std::byte* arguments = nullptr;              // in the program
+  std::shared_ptr<const Product> product = nullptr;  // instead of a kernel
 };
 
 Launch make_launch(Session& session, const Command& command) {
   const auto& pipeline = static_cast<const CudaPipeline&>(*command.pipeline);
   Launch launch;
   launch.arguments = command.arguments.data();
+  if (pipeline.fast != nullptr) {
+    const Turn turn(session);
+    launch.product = std::make_shared<Product>(session, *pipeline.fast, launch.arguments, command.grid);
+    return launch;
+  }
   std::uint64_t blocks = command.groups;
   if (pipeline.row != nullptr) {
     const Choice choice =
@@ -47,7 +54,10 @@ Launch make_launch(Session& session, const Command& command) {
 class Prepared {
  public:
   Prepared(std::shared_ptr<Session> session, const silica::Program& program) : session_(std::move(session)) {
-    for (const Command& command : program.commands) launches_.push_back(make_launch(*session_, command));
+    for (const Command& command : program.commands) {
+      launches_.push_back(make_launch(*session_, command));
+      has_products_ = has_products_ || launches_.back().product != nullptr;
+    }
   }
 
   // A graph is not destroyed while it runs. Memory needs no such care: it is freed in the order of the
@@ -69,27 +79,49 @@ class Prepared {
       session_->check(driver().graph_launch(exec_, session_->stream), "submit");
       return;
     }
-    for (const Launch& launch : launches_) launch_one(launch);
+    for (const Launch& launch : launches_) launch_one(launch, session_->stream);
   }
 
  private:
-  void launch_one(const Launch& launch) {
+  void launch_one(const Launch& launch, Stream stream) {
+    if (launch.product) return launch.product->launch(*session_, stream);
     void* parameters[] = {const_cast<std::byte*>(launch.arguments)};
-    session_->check(driver().launch(launch.function, launch.blocks, 1, 1, launch.threads, 1, 1, 0,
-                                    session_->stream, parameters, nullptr),
+    session_->check(driver().launch(launch.function, launch.blocks, 1, 1, launch.threads, 1, 1, 0, stream,
+                                    parameters, nullptr),
                     "submit");
   }
 
   // Without a graph the list still runs, so only a lost device is an error here.
   void make_graph(const silica::Program& program) {
     Graph graph = nullptr;
-    Result result = driver().graph_create(&graph, 0);
-    if (result == success) result = add_stages(program, graph);
+    Result result = has_products_ ? capture(graph) : driver().graph_create(&graph, 0);
+    if (result == success && !has_products_) result = add_stages(program, graph);
     if (result == success) result = driver().graph_instantiate(&exec_, graph, 0);
     if (result != success) exec_ = nullptr;
     if (graph != nullptr) driver().graph_destroy(graph);
     without_graph_ = result != success;
-    if (result != success && result != error_out_of_memory) session_->check(result, "making a graph");
+    if (result != success && result != error_out_of_memory && !is_capture_error(result))
+      session_->check(result, "making a graph");
+  }
+
+  // On a stream of its own: others may free memory in the order of the session's meanwhile.
+  Result capture(Graph& graph) {
+    Stream stream = nullptr;
+    Result result = driver().stream_create(&stream, stream_non_blocking);
+    if (result != success) return result;
+    result = driver().capture_begin(stream, capture_thread_local);
+    if (result == success) {
+      bool whole = true;
+      try {
+        for (const Launch& launch : launches_) launch_one(launch, stream);
+      } catch (const Error&) {
+        whole = false;
+      }
+      result = driver().capture_end(stream, &graph);
+      if (result == success && !whole) result = error_capture_invalidated;
+    }
+    driver().stream_destroy(stream);
+    return result;
   }
 
   Result add_stages(const silica::Program& program, Graph graph) {
@@ -128,7 +160,7 @@ class Prepared {
 
   std::shared_ptr<Session> session_;
   std::vector<Launch> launches_;
-  bool submitted_ = false, without_graph_ = false;
+  bool has_products_ = false, submitted_ = false, without_graph_ = false;
   GraphExec exec_ = nullptr;
 };
 
