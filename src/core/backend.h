@@ -60,6 +60,8 @@ struct BackendEntry {
   std::vector<DeviceInfo> (*list)();
   // `ordinal` is the number after the colon, if there is one.
   std::unique_ptr<Backend> (*open)(std::optional<unsigned> ordinal, const DeviceOptions& options);
+  // What Math::fast has there, to follow a usable device's description; may load libraries. Null: nothing.
+  std::string (*describe_fast)() = nullptr;
 };
 std::span<const BackendEntry> backends();  // best first
 

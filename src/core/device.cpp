@@ -80,7 +80,10 @@ Fence Device::submit(const CommandList& list) const {
 std::vector<DeviceInfo> list_devices() {
   std::vector<DeviceInfo> all;
   for (const BackendEntry& entry : backends()) {
-    for (DeviceInfo& info : entry.list()) all.push_back(std::move(info));
+    for (DeviceInfo& info : entry.list()) {
+      if (info.usable && entry.describe_fast != nullptr) info.description += entry.describe_fast();
+      all.push_back(std::move(info));
+    }
   }
   return all;
 }

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <new>
 #include <set>
 #include <string>
 #include <vector>
@@ -65,6 +66,9 @@ int unmake(const char* kind, Handle handle) {
   delete static_cast<char*>(handle);
   return 0;
 }
+
+constexpr std::align_val_t pool_alignment{256};
+void give_back(Address address) { ::operator delete(reinterpret_cast<void*>(address), pool_alignment); }
 
 void run_probe(void* argument_block) {
   struct Arguments {
@@ -181,7 +185,7 @@ int cuDevicePrimaryCtxReset_v2(int) {
   State& s = state();
   s.calls.emplace_back("cuDevicePrimaryCtxReset");
   s.sticky = 0;
-  for (const auto& [address, bytes] : s.memory) delete[] reinterpret_cast<char*>(address);
+  for (const auto& [address, bytes] : s.memory) give_back(address);
   s.memory.clear();
   s.used = 0;
   for (auto& [kind, count] : s.alive) {
@@ -240,7 +244,7 @@ int cuMemAllocFromPoolAsync(Address* a, std::size_t bytes, Handle, Handle) {
   ENTER("cuMemAllocFromPoolAsync")
   State& s = state();
   if (s.used + bytes > total_bytes) return out_of_memory;
-  *a = reinterpret_cast<Address>(new char[bytes]);
+  *a = reinterpret_cast<Address>(::operator new(bytes, pool_alignment));
   s.memory[*a] = bytes;
   s.used += bytes;
   return 0;
@@ -252,7 +256,7 @@ int cuMemFreeAsync(Address a, Handle) {
   if (found == s.memory.end()) return 1;
   s.used -= found->second;
   s.memory.erase(found);
-  delete[] reinterpret_cast<char*>(a);
+  give_back(a);
   return 0;
 }
 int cuMemHostAlloc(Handle* p, std::size_t bytes, unsigned) {

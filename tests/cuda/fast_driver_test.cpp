@@ -45,6 +45,7 @@ class CudaFast : public ::testing::Test {
     fake_reset();
     fake_lt_reset();
     before_ = fake_counts();
+    left_behind_ = fake_lt_counts().objects;
     device_ = Device::open("cuda");
   }
   void TearDown() override {
@@ -324,7 +325,7 @@ TEST_F(CudaFast, ALostDeviceIsTheReason) {
   fake_fail_next("cuStreamSynchronize", 700);
   EXPECT_TRUE(throws(ErrorCode::device_lost, {"ILLEGAL_ADDRESS"}, [&] { device().submit(list); }));
   Device::open("cuda");  // which makes the context anew
-  left_behind_ = 1;      // the handle: its context was lost
+  ++left_behind_;        // the handle: its context was lost
 }
 
 }  // namespace

@@ -22,6 +22,7 @@
 namespace silica::cuda {
 
 std::vector<DeviceInfo> list();
+std::string describe_fast();
 std::unique_ptr<Backend> open(std::optional<unsigned> number, const DeviceOptions& options);
 
 // A compiled kernel, loaded into the context. It stays loaded as long as the session.

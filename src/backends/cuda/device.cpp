@@ -66,12 +66,6 @@ DeviceInfo describe(unsigned ordinal) {
   return info;
 }
 
-std::string describe_fast() {
-  if (const std::string missing = missing_cublaslt(); !missing.empty())
-    return message("; Math::fast is exact: ", missing);
-  return message(", cuBLASLt ", cublaslt_version() / 1000, ".", cublaslt_version() % 1000 / 10);
-}
-
 int count_devices() {
   int count = 0;
   return driver().missing.empty() && driver().device_count(&count) == success ? count : 0;
@@ -137,11 +131,14 @@ std::vector<DeviceInfo> list() {
     return {{.name = "cuda", .description = "NVIDIA GPU", .usable = false, .exact = false, .note = note}};
   }
   std::vector<DeviceInfo> devices;
-  for (unsigned i = 0; i < static_cast<unsigned>(count); ++i) {
-    devices.push_back(describe(i));
-    if (devices.back().usable) devices.back().description += describe_fast();
-  }
+  for (unsigned i = 0; i < static_cast<unsigned>(count); ++i) devices.push_back(describe(i));
   return devices;
+}
+
+std::string describe_fast() {
+  if (const std::string missing = missing_cublaslt(); !missing.empty())
+    return message("; Math::fast is exact: ", missing);
+  return message(", cuBLASLt ", cublaslt_version() / 1000, ".", cublaslt_version() % 1000 / 10);
 }
 
 std::unique_ptr<Backend> open(std::optional<unsigned> number, const DeviceOptions&) {
