@@ -12,7 +12,8 @@ function(silica_add_cuda target)
             -P ${PROJECT_SOURCE_DIR}/cmake/SilicaEmbed.cmake
     DEPENDS ${paths} ${PROJECT_SOURCE_DIR}/cmake/SilicaEmbed.cmake VERBATIM)
   set(backend src/backends/cuda)
-  target_sources(${target} PRIVATE ${embedded} ${backend}/catalogue.cpp ${backend}/device.cpp ${backend}/driver.cpp
-    ${backend}/memory.cpp ${backend}/nvrtc.cpp ${backend}/pipeline.cpp ${backend}/probe.cpp ${backend}/queue.cpp)
+  target_sources(${target} PRIVATE ${embedded} ${backend}/catalogue.cpp ${backend}/cublaslt.cpp ${backend}/device.cpp
+    ${backend}/driver.cpp ${backend}/library.cpp ${backend}/memory.cpp ${backend}/nvrtc.cpp ${backend}/pipeline.cpp
+    ${backend}/probe.cpp ${backend}/queue.cpp)
   target_link_libraries(${target} PRIVATE ${CMAKE_DL_LIBS})
 endfunction()

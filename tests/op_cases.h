@@ -238,6 +238,29 @@ inline DType dtype_of(RowOp::Extent extent, DType dtype) {
   return extent == RowOp::loss ? DType::f32 : dtype;
 }
 
+inline std::vector<OpCase> half_matmul_cases() {
+  constexpr std::size_t m = 9, n = 35, k = 300;
+  std::vector<OpCase> cases;
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    const std::string suffix = "." + std::string(to_string(dtype));
+    cases.push_back({"matmul.tb" + suffix, [dtype](CommandEncoder& e) -> Tensors {
+                       const Tensor c = result(e, {m, n}, dtype);
+                       matmul(e, random_tensor(e, 1, {m, k}, -2.0f, 2.0f, dtype),
+                              random_tensor(e, 2, {n, k}, -2.0f, 2.0f, dtype), c, {.transpose_b = true});
+                       return {c};
+                     }});
+    cases.push_back({"matmul_backward.ta" + suffix, [dtype](CommandEncoder& e) -> Tensors {
+                       const Tensor da = result(e, {k, m}, dtype), db = result(e, {k, n}, dtype);
+                       matmul_backward(e, random_tensor(e, 1, {k, m}, -2.0f, 2.0f, dtype),
+                                       random_tensor(e, 2, {k, n}, -2.0f, 2.0f, dtype),
+                                       random_tensor(e, 3, {m, n}, -2.0f, 2.0f, dtype), da, db,
+                                       {.transpose_a = true});
+                       return {da, db};
+                     }});
+  }
+  return cases;
+}
+
 inline std::vector<OpCase> row_cases() {
   std::vector<OpCase> cases;
   for (const RowOp& op : row_ops()) {
@@ -441,7 +464,7 @@ inline const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> all = [] {
     std::vector<OpCase> cases;
     for (auto family : {elementwise_cases, movement_cases, matmul_cases, row_cases, table_cases,
-                        all_layout_cases, batched_matmul_cases}) {
+                        all_layout_cases, batched_matmul_cases, half_matmul_cases}) {
       for (OpCase& one : family()) cases.push_back(std::move(one));
     }
     return cases;

@@ -55,17 +55,27 @@ class CommandList {
   std::shared_ptr<const Program> program_;
 };
 
+// What matmul and matmul_backward may use. `exact`: the contract of docs/exactness.md. `fast` permits what is
+// faster and inexact, where the device has it (CUDA: tensor cores, through cuBLASLt), within the error bounds
+// stated there; where it has nothing of the kind, and for every other op, results are exact.
+enum class Math { exact, fast };
+
+struct EncoderOptions {
+  Math math = Math::exact;
+};
+
 // Records commands. Hazards between them are found from the declared accesses, always; nothing runs before
 // submit. One that was moved from refuses all but its destruction and being assigned to. Threads: one at a
 // time; different encoders may record on different threads, for one device too.
 class CommandEncoder {
  public:
-  explicit CommandEncoder(const Device& device);
+  explicit CommandEncoder(const Device& device, const EncoderOptions& options = {});
   ~CommandEncoder();
   CommandEncoder(CommandEncoder&&) noexcept;
   CommandEncoder& operator=(CommandEncoder&&) noexcept;
 
   const Device& device() const;
+  Math math() const;
   std::size_t commands() const;  // recorded so far
 
   // Scratch that lives from its first to its last use in this list. Reads as zero where nothing wrote it.
@@ -84,6 +94,9 @@ class CommandEncoder {
   }
   void dispatch_bytes(std::string_view kernel, std::span<const Operand> operands,
                       std::span<const std::byte> parameters, const Grid& grid);
+
+  // Refuses the operands that a dispatch of this op would refuse: for an op of several dispatches.
+  void check(std::string_view op, std::span<const Operand> operands) const;
 
   // Ends the recording and empties the encoder, which may then record another list. Temporaries of the ended
   // list can no longer be used. Errors: out_of_memory, with the encoder unchanged.

@@ -115,8 +115,10 @@ void broadcast_row(CommandEncoder& encoder, const Tensor& x, const Tensor& y);
 // dx = the sum of dy's rows: f32, f16 or bf16, added in f32 and rounded once.
 void broadcast_row_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx);
 
-// ---- matmul, f32. c (m, n) = op(a) (m, k) * op(b) (k, n), where op transposes a stored (k, m) or b stored
-// (n, k). More than two dimensions are seen as (rows, cols), see Shape. Outputs must not overlap inputs.
+// ---- matmul: f32, f16 or bf16, one dtype per call, summed in f32 and rounded once to the output.
+// c (m, n) = op(a) (m, k) * op(b) (k, n), where op transposes a stored (k, m) or b stored (n, k). More than
+// two dimensions are seen as (rows, cols), see Shape. Outputs must not overlap inputs. Products may be
+// inexact where the encoder permits it (Math::fast, encoder.h).
 
 struct MatmulOptions {
   bool transpose_a = false;

@@ -106,7 +106,7 @@ Variable matmul(const Variable& left, const Variable& right, const MatmulOptions
   const Tensor a = left.value(), b = right.value();
   const std::size_t m = options.transpose_a ? a.shape().cols() : a.shape().rows();
   const std::size_t n = options.transpose_b ? b.shape().rows() : b.shape().cols();
-  const Tensor c = tape.encoder->temporary(DType::f32, {m, n});
+  const Tensor c = tape.encoder->temporary(a.dtype(), {m, n});
   matmul(*tape.encoder, a, b, c, options);
   return TapeRecord::record("matmul", c, {left, right}, [a, b, options](Reverse& r) {
     const Tensor da = r.wants(0) ? r.slot(0) : Tensor(), db = r.wants(1) ? r.slot(1) : Tensor();
@@ -119,7 +119,7 @@ Variable batched_matmul(const Variable& left, const Variable& right, const Matmu
   const Tensor a = left.value(), b = right.value();
   const Matrices x = as_batch(a.shape()), y = as_batch(b.shape());
   const std::size_t m = options.transpose_a ? x.cols : x.rows, n = options.transpose_b ? y.rows : y.cols;
-  const Tensor c = tape.encoder->temporary(DType::f32, with_matrix(a.shape(), m, n));
+  const Tensor c = tape.encoder->temporary(a.dtype(), with_matrix(a.shape(), m, n));
   batched_matmul(*tape.encoder, a, b, c, options);
   return TapeRecord::record("batched_matmul", c, {left, right}, [a, b, options](Reverse& r) {
     const Tensor da = r.wants(0) ? r.slot(0) : Tensor(), db = r.wants(1) ? r.slot(1) : Tensor();

@@ -43,6 +43,12 @@ void MemoryCounter::add(std::size_t count) {
   }
 }
 
+void Device::State::permit_fast() {
+  std::call_once(fast_permitted, [this] {
+    for (auto& [name, source] : backend->fast_kernels()) registry.add(std::move(name), std::move(source));
+  });
+}
+
 Device Device::open(std::string_view name, const DeviceOptions& options) {
   if (!name.empty()) {
     const auto [entry, ordinal] = parse_name(name);
@@ -84,7 +90,10 @@ Fence Device::submit(const CommandList& list) const {
 std::vector<DeviceInfo> list_devices() {
   std::vector<DeviceInfo> all;
   for (const BackendEntry& entry : backends()) {
-    for (DeviceInfo& info : entry.list()) all.push_back(std::move(info));
+    for (DeviceInfo& info : entry.list()) {
+      if (info.usable && entry.describe_fast != nullptr) info.description += entry.describe_fast();
+      all.push_back(std::move(info));
+    }
   }
   return all;
 }

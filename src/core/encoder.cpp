@@ -86,9 +86,10 @@ std::uint64_t count_groups(std::string_view op, const Grid& grid, const Tile& ti
 }  // namespace
 
 struct CommandEncoder::Recording {
-  explicit Recording(const Device& target) : device(target) {}
+  Recording(const Device& target, Math permitted) : device(target), math(permitted) {}
 
   Device device;
+  Math math;
   std::uint64_t id = next_recording();
   std::string_view op;  // that of the outermost transaction
   std::vector<Command> commands;
@@ -101,8 +102,10 @@ struct CommandEncoder::Recording {
   }
 };
 
-CommandEncoder::CommandEncoder(const Device& device) : recording_(std::make_unique<Recording>(device)) {
+CommandEncoder::CommandEncoder(const Device& device, const EncoderOptions& options)
+    : recording_(std::make_unique<Recording>(device, options.math)) {
   device.state();  // refuses a device that was moved from
+  if (options.math == Math::fast) device.state().permit_fast();
 }
 CommandEncoder::~CommandEncoder() = default;
 CommandEncoder::CommandEncoder(CommandEncoder&&) noexcept = default;
@@ -114,20 +117,26 @@ CommandEncoder::Recording& CommandEncoder::recording() const {
 }
 
 const Device& CommandEncoder::device() const { return recording().device; }
+Math CommandEncoder::math() const { return recording().math; }
 std::size_t CommandEncoder::commands() const { return recording().commands.size(); }
 
 Tensor CommandEncoder::temporary(DType dtype, const Shape& shape) {
   return Tensor(std::make_shared<Storage>(device(), byte_count(dtype, shape), recording().id), dtype, shape);
 }
 
-void CommandEncoder::dispatch_bytes(std::string_view kernel, std::span<const Operand> operands,
-                                    std::span<const std::byte> parameters, const Grid& grid) {
-  Recording& current = recording();
-  const std::string_view op = current.op.empty() ? op_of(kernel) : current.op;
+void CommandEncoder::check(std::string_view op, std::span<const Operand> operands) const {
+  const Recording& current = recording();
   for (std::size_t i = 0; i < operands.size(); ++i) {
     check_operand(op, operands[i], current.device, current.id);
     for (std::size_t j = 0; j < i; ++j) check_overlap(op, operands[j], operands[i]);
   }
+}
+
+void CommandEncoder::dispatch_bytes(std::string_view kernel, std::span<const Operand> operands,
+                                    std::span<const std::byte> parameters, const Grid& grid) {
+  Recording& current = recording();
+  const std::string_view op = current.op.empty() ? op_of(kernel) : current.op;
+  check(op, operands);
   const std::size_t address_bytes = operands.size() * sizeof(std::uint64_t);
   if (address_bytes + parameters.size() > max_argument_bytes) {
     refuse(op, ": ", operands.size(), " operands and ", parameters.size(), " bytes of parameters make ",
@@ -158,7 +167,7 @@ void CommandEncoder::dispatch_bytes(std::string_view kernel, std::span<const Ope
 }
 
 CommandList CommandEncoder::finish() {
-  auto next = std::make_unique<Recording>(device());
+  auto next = std::make_unique<Recording>(device(), math());
   std::vector<Command>& commands = recording().commands;
   auto program = std::make_shared<Program>(Program{device(), {}, find_stages(commands), nullptr, 0});
   const Packing packing = pack_temporaries(commands, program->stage_ends);

@@ -32,6 +32,10 @@ enum DeviceAttribute : int {
 };
 
 inline constexpr unsigned stream_non_blocking = 1, event_disable_timing = 2;
+inline constexpr int capture_thread_local = 1;
+inline constexpr Result error_capture_invalidated = 901;
+// What could not be captured into a graph; the device is none the worse.
+inline bool is_capture_error(Result result) { return result >= 900 && result <= 908; }
 inline constexpr int pool_release_threshold = 4, function_dynamic_shared_bytes = 8;
 
 struct PoolProperties {     // CUmemPoolProps
@@ -112,7 +116,10 @@ inline constexpr Edge early_start{1, 0, 1};
   ENTRY(graph_add_empty, cuGraphAddEmptyNode, GraphNode*, Graph, const GraphNode*, std::size_t)       \
   ENTRY(graph_instantiate, cuGraphInstantiateWithFlags, GraphExec*, Graph, unsigned long long)        \
   ENTRY(graph_launch, cuGraphLaunch, GraphExec, Stream)                                               \
-  ENTRY(graph_exec_destroy, cuGraphExecDestroy, GraphExec)
+  ENTRY(graph_exec_destroy, cuGraphExecDestroy, GraphExec)                                            \
+  ENTRY(capture_begin, cuStreamBeginCapture_v2, Stream, int)                                          \
+  ENTRY(capture_end, cuStreamEndCapture, Stream, Graph*)                                              \
+  ENTRY(event_elapsed, cuEventElapsedTime, float*, Event, Event)
 
 // Those that a driver may lack; null then.
 #define SILICA_OPTIONAL_DRIVER(ENTRY)                                                                       \

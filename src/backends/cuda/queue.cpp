@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The first submit of a list launches its kernels one by one. The second makes a graph of them, which it and
-// all later ones launch: commands of a stage are parallel branches there.
+// all later ones launch: commands of a stage are parallel branches there. Where cuBLASLt runs a command, the
+// graph is a recording of the launches, one after the other.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -19,6 +20,7 @@ struct Launch {
   Function function = nullptr;
   unsigned blocks = 0, threads = 0, shared_bytes = 0;
   std::array<std::byte, max_argument_bytes> arguments{};
+  std::shared_ptr<const Product> product = nullptr;  // instead of a kernel
   bool waits = false;          // itself for the kernel before, so that it may start early
   std::vector<Launch> before;  // what runs first, the one beside the other
 };
@@ -87,7 +89,7 @@ class Prepared {
       session_->check(driver().graph_launch(exec_, session_->stream), "submit");
       return;
     }
-    for (const Launch& launch : launches_) launch_one(launch);
+    for (const Launch& launch : launches_) launch_one(launch, session_->stream);
   }
 
  private:
@@ -129,6 +131,14 @@ class Prepared {
 
   Launch prepare(const Command& command, std::uint64_t& scratch) {
     const auto& pipeline = static_cast<const CudaPipeline&>(*command.pipeline);
+    if (pipeline.fast != nullptr) {
+      const Turn turn(*session_);
+      has_products_ = true;
+      Launch launch;
+      launch.product =
+          std::make_shared<Product>(*session_, *pipeline.fast, command.arguments.data(), command.grid);
+      return launch;
+    }
     if (pipeline.row == nullptr) {
       return make_launch(command, *pipeline.kernel, command.groups, pipeline.threads, command.arguments);
     }
@@ -137,24 +147,46 @@ class Prepared {
     return make_launch(*session_, command, choice);
   }
 
-  void launch_one(const Launch& launch) {
-    for (const Launch& first : launch.before) launch_one(first);
+  void launch_one(const Launch& launch, Stream stream) {
+    if (launch.product) return launch.product->launch(*session_, stream);
+    for (const Launch& first : launch.before) launch_one(first, stream);
     void* parameters[] = {const_cast<std::byte*>(launch.arguments.data())};
     session_->check(driver().launch(launch.function, launch.blocks, 1, 1, launch.threads, 1, 1,
-                                    launch.shared_bytes, session_->stream, parameters, nullptr),
+                                    launch.shared_bytes, stream, parameters, nullptr),
                     "submit");
   }
 
   // Without a graph the list still runs, so only a lost device is an error here.
   void make_graph(const silica::Program& program) {
     Graph graph = nullptr;
-    Result result = driver().graph_create(&graph, 0);
-    if (result == success) result = add_stages(program, graph);
+    Result result = has_products_ ? capture(graph) : driver().graph_create(&graph, 0);
+    if (result == success && !has_products_) result = add_stages(program, graph);
     if (result == success) result = driver().graph_instantiate(&exec_, graph, 0);
     if (result != success) exec_ = nullptr;
     if (graph != nullptr) driver().graph_destroy(graph);
     without_graph_ = result != success;
-    if (result != success && result != error_out_of_memory) session_->check(result, "making a graph");
+    if (result != success && result != error_out_of_memory && !is_capture_error(result))
+      session_->check(result, "making a graph");
+  }
+
+  // On a stream of its own: others may free memory in the order of the session's meanwhile.
+  Result capture(Graph& graph) {
+    Stream stream = nullptr;
+    Result result = driver().stream_create(&stream, stream_non_blocking);
+    if (result != success) return result;
+    result = driver().capture_begin(stream, capture_thread_local);
+    if (result == success) {
+      bool whole = true;
+      try {
+        for (const Launch& launch : launches_) launch_one(launch, stream);
+      } catch (const Error&) {
+        whole = false;
+      }
+      result = driver().capture_end(stream, &graph);
+      if (result == success && !whole) result = error_capture_invalidated;
+    }
+    driver().stream_destroy(stream);
+    return result;
   }
 
   Result add_stages(const silica::Program& program, Graph graph) {
@@ -207,7 +239,7 @@ class Prepared {
   std::unique_ptr<Memory> scratch_;
   bool may_use_scratch_ = true;
   std::vector<Launch> launches_;
-  bool submitted_ = false, without_graph_ = false;
+  bool has_products_ = false, submitted_ = false, without_graph_ = false;
   GraphExec exec_ = nullptr;
 };
 
