@@ -10,6 +10,7 @@
 #include <functional>
 #include <new>
 
+#include "bench/work.h"
 #include "commands.h"
 #include "silica/error.h"
 
@@ -97,9 +98,10 @@ void add_generate(CLI::App& app, GenerateOptions& options, Command& chosen) {
 void add_bench(CLI::App& app, BenchOptions& options, Command& chosen) {
   CLI::App& command = *app.add_subcommand("bench", "Measure speed, beside this machine's limit and others");
   const auto list = CLI::MultiOptionPolicy::TakeAll;
+  std::string names;
+  for (const auto& [name, takes] : silica::bench::op_names()) names += name + ", ";
   command.add_option("op", options.ops,
-                     "An elementwise op (silu, swiglu_backward, ...), rms_norm, rms_norm_backward, cross_entropy, "
-                     "matmul, ffn, step, dispatch, first; several are possible (default: a table)");
+                     names + "or first, the time to a first result; several are possible (default: a table)");
   command.add_option("--dtype", options.dtypes, "f32, f16, bf16 (default: f32)")
       ->delimiter(',')
       ->multi_option_policy(list);
@@ -147,7 +149,8 @@ int parse_and_run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : exit_usage;
   }
   if (!chosen) {
-    fmt::print(stderr, "silica: a subcommand is required: train, generate, bench or devices (--help says more)\n");
+    fmt::print(stderr,
+               "silica: a subcommand is required: train, generate, bench or devices (--help says more)\n");
     return exit_usage;
   }
   return chosen();

@@ -127,9 +127,10 @@ std::string loss_plot_svg(const LossPlot& given) {
   const Axis y = loss_axis(plot, train);
 
   std::string svg = svg::open(width, height, style);
-  svg += fmt::format("<defs><clipPath id=\"area\"><rect x=\"{}\" y=\"{}\" width=\"{}\" "
-                     "height=\"{}\"/></clipPath></defs>\n",
-                     left, top, width - left - right, height - top - bottom);
+  svg += fmt::format(
+      "<defs><clipPath id=\"area\"><rect x=\"{}\" y=\"{}\" width=\"{}\" "
+      "height=\"{}\"/></clipPath></defs>\n",
+      left, top, width - left - right, height - top - bottom);
   svg += text(left, 36, "start", plot.title, " class=\"title\"");
   svg += axes(x, y);
   svg += polyline(raw, x, y, "raw") + polyline(train, x, y, "train");

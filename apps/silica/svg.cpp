@@ -8,7 +8,8 @@
 namespace silica::app::svg {
 
 std::string open(double width, double height, const std::string& style) {
-  constexpr const char* shared = R"(text { font: 13px Helvetica, Arial, "DejaVu Sans", sans-serif; fill: #4a5160; }
+  constexpr const char* shared =
+      R"(text { font: 13px Helvetica, Arial, "DejaVu Sans", sans-serif; fill: #4a5160; }
 .title { font-size: 18px; font-weight: 600; fill: #1d2330; }
 .grid { stroke: #e4e7ee; stroke-width: 1; }
 .axis { stroke: #8a92a3; stroke-width: 1; }

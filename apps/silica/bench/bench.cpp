@@ -9,10 +9,9 @@
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 
-#include "bench/limits.h"
-#include "bench/peers.h"
 #include "errors.h"
 #include "file.h"
 
@@ -81,7 +80,8 @@ unsigned count_threads(unsigned asked) {
 // ---- one row
 
 std::unique_ptr<Runner> silicas_runner(const Device& device, const Work& work, const Operands& operands) {
-  if (!work.list) return std::make_unique<ListRunner>(device, work.encode, operands.in, make_outputs(device, work));
+  if (!work.list)
+    return std::make_unique<ListRunner>(device, work.encode, operands.in, make_outputs(device, work));
   return std::make_unique<ListRunner>(
       device, [list = work.list(device)](unsigned) { return list; }, Tensors(), 1);
 }
@@ -126,6 +126,93 @@ std::optional<Limit> limit_of(const Row& row, const Limits& limits, const std::v
   return fastest;
 }
 
+// ---- everything
+
+std::string machine() {
+  utsname name{};
+  uname(&name);
+  return fmt::format("{} {} {}", name.sysname, name.release, name.machine);
+}
+
+std::string now() {
+  const std::time_t time = std::time(nullptr);
+  char text[32] = {};
+  std::tm parts{};
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&time, &parts));
+  return text;
+}
+
+Report describe(const Device& device, const BenchOptions& options) {
+  return {.version = SILICA_VERSION,
+          .date = now(),
+          .machine = machine(),
+          .device = device.name(),
+          .description = device.info().description,
+          .command = options.command,
+          .threads = count_threads(options.device.threads),
+          .exact = device.exact()};
+}
+
+// How long a program waits for its first result: for drivers, the device, a kernel.
+Report run_first(const BenchOptions& options) {
+  if (options.ops.size() > 1 || !options.dtypes.empty() || !options.sizes.empty() ||
+      !options.shapes.empty()) {
+    fail(ErrorCode::invalid_argument,
+         "bench: first is measured alone, and takes no --dtype, --size or --shape");
+  }
+  const auto seconds_since = [](Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  const Device device = open_device(options.device);
+  const double opened = seconds_since(program_start);
+  const Tensor x(device, DType::f32, {1000}), y(device, DType::f32, {1000});
+  CommandEncoder encoder(device);
+  silu(encoder, x, y);
+  device.submit(encoder.finish()).wait();
+  const double done = seconds_since(program_start);
+  Report report = describe(device, options);
+  const auto add = [&](const char* shape, double seconds) {
+    report.rows.push_back(
+        {.op = "first", .dtype = "f32", .shape = shape, .timing = {seconds, seconds, seconds, 1, 1}});
+  };
+  add("device", opened);
+  add("result", done);
+  return report;
+}
+
+void show_progress(std::size_t done, const std::vector<Work>& all) {
+  if (isatty(STDERR_FILENO) == 0) return;
+  fmt::print(stderr, "\r\x1b[K");
+  if (done == all.size()) return;
+  fmt::print(stderr, "{}/{} {} {}", done + 1, all.size(), all[done].op, shape_text(all[done]));
+  std::fflush(stderr);
+}
+
+std::string text_of(const Report& report, const std::string& output) {
+  return output == "json" ? to_json(report) : output == "csv" ? to_csv(report) : to_markdown(report);
+}
+
+// OpenMP and OpenBLAS read their environment when they are loaded, which is before main: so once more from
+// the start.
+void restart_for_peers(unsigned threads) {
+  bool as_wanted = true;
+  for (const auto& [name, value] : environment_of_peers(threads)) {
+    const char* is = std::getenv(name.c_str());
+    as_wanted = as_wanted && is != nullptr && is == value;
+    setenv(name.c_str(), value.c_str(), 1);
+  }
+  if (as_wanted) return;
+  std::string arguments = app::read_file("/proc/self/cmdline", 1 << 20);
+  std::vector<char*> argv;
+  for (std::size_t at = 0; at < arguments.size(); at += std::strlen(arguments.data() + at) + 1) {
+    argv.push_back(arguments.data() + at);
+  }
+  argv.push_back(nullptr);
+  execv("/proc/self/exe", argv.data());  // if it fails, the peers are slower than they need be
+}
+
+}  // namespace
+
 Row measure(const Device& device, const Work& work, const Limits& limits, const Peers& peers,
             const Effort& effort) {
   const Operands operands = make_operands(device, work);
@@ -157,93 +244,8 @@ Row measure(const Device& device, const Work& work, const Limits& limits, const 
   return row;
 }
 
-// ---- everything
-
-std::string machine() {
-  utsname name{};
-  uname(&name);
-  return fmt::format("{} {} {}", name.sysname, name.release, name.machine);
-}
-
-std::string now() {
-  const std::time_t time = std::time(nullptr);
-  char text[32] = {};
-  std::tm parts{};
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&time, &parts));
-  return text;
-}
-
-Report describe(const Device& device, const BenchOptions& options) {
-  return {.version = SILICA_VERSION,
-          .date = now(),
-          .machine = machine(),
-          .device = device.name(),
-          .description = device.info().description,
-          .command = options.command,
-          .threads = count_threads(options.device.threads),
-          .exact = device.exact()};
-}
-
-// How long a program waits for its first result: the drivers, the device, a kernel.
-Report run_first(const BenchOptions& options) {
-  std::vector<Row> rows;
-  const auto row = [&](const char* shape, Clock::time_point since) {
-    const double seconds = std::chrono::duration<double>(Clock::now() - since).count();
-    rows.push_back({.op = "first", .dtype = "f32", .shape = shape, .timing = {seconds, seconds, seconds, 1, 1}});
-  };
-  const auto listing = Clock::now();
-  list_devices();
-  row("list the devices", listing);
-  const auto opening = Clock::now();
-  const Device device = open_device(options.device);
-  row("open this one", opening);
-  const auto encoding = Clock::now();
-  const Tensor x(device, DType::f32, {1000}), y(device, DType::f32, {1000});
-  CommandEncoder encoder(device);
-  silu(encoder, x, y);
-  device.submit(encoder.finish()).wait();
-  row("silu", encoding);
-  row("all since the start", program_start);
-  Report report = describe(device, options);
-  report.rows = std::move(rows);
-  return report;
-}
-
-void show_progress(std::size_t done, const std::vector<Work>& all) {
-  if (isatty(STDERR_FILENO) == 0) return;
-  fmt::print(stderr, "\r\x1b[K");
-  if (done == all.size()) return;
-  fmt::print(stderr, "{}/{} {} {}", done + 1, all.size(), all[done].op, shape_text(all[done]));
-  std::fflush(stderr);
-}
-
-std::string text_of(const Report& report, const std::string& output) {
-  return output == "json" ? to_json(report) : output == "csv" ? to_csv(report) : to_markdown(report);
-}
-
-// OpenMP and OpenBLAS read their environment when they are loaded, which is before main: so once more from the
-// start.
-void restart_for_peers(unsigned threads) {
-  bool as_wanted = true;
-  for (const auto& [name, value] : environment_of_peers(threads)) {
-    const char* is = std::getenv(name.c_str());
-    as_wanted = as_wanted && is != nullptr && is == value;
-    setenv(name.c_str(), value.c_str(), 1);
-  }
-  if (as_wanted) return;
-  std::string arguments = app::read_file("/proc/self/cmdline", 1 << 20);
-  std::vector<char*> argv;
-  for (std::size_t at = 0; at < arguments.size(); at = arguments.find('\0', at) + 1) {
-    argv.push_back(arguments.data() + at);
-  }
-  argv.push_back(nullptr);
-  execv("/proc/self/exe", argv.data());  // if it fails, the peers are slower than they need be
-}
-
-}  // namespace
-
 Report run(const BenchOptions& options) {
-  if (options.ops == std::vector<std::string>{"first"}) return run_first(options);
+  if (std::ranges::find(options.ops, "first") != options.ops.end()) return run_first(options);
   const Choice choice = parse(options);
   const Device device = open_device(options.device);
   const std::vector<Work> all = works(choice, device.info());

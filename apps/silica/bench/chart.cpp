@@ -45,8 +45,8 @@ std::vector<Group> groups_of(const Report& report) {
 
 std::string rectangle(double x, double y, double width, double height, std::size_t colour) {
   constexpr const char* colours[] = {"#2457b3", "#d1495b", "#3d8b5f", "#c58b1b", "#7b5ea7"};
-  return fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"{}\"/>\n", x, y,
-                     width, height, colours[colour % std::size(colours)]);
+  return fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"{}\"/>\n", x,
+                     y, width, height, colours[colour % std::size(colours)]);
 }
 
 std::string legend(const Report& report) {
@@ -64,7 +64,8 @@ std::string axis(double most, double end) {
   const double step = app::svg::tick_step(most, 8);
   for (double i = 0; i * step <= most + 1e-9; ++i) {
     const double x = left + i * step / most * area;
-    svg += line(x, top, x, end, "grid") + text(x, end + 20, "middle", fmt::format("{:.3g} %", 100 * i * step));
+    svg +=
+        line(x, top, x, end, "grid") + text(x, end + 20, "middle", fmt::format("{:.3g} %", 100 * i * step));
   }
   return svg + line(left + area / most, top, left + area / most, end, "limit");
 }
@@ -79,7 +80,8 @@ std::string to_svg(const Report& report) {
     for (const Bar& one : group.bars) most = std::max(most, one.share);
   }
   end += gap;
-  std::string svg = app::svg::open(left + area + right, end + bottom, ".limit { stroke: #1d2330; stroke-width: 1.5; }\n");
+  std::string svg =
+      app::svg::open(left + area + right, end + bottom, ".limit { stroke: #1d2330; stroke-width: 1.5; }\n");
   svg += text(20, 36, "start", "share of this machine's limit: " + report.description, " class=\"title\"");
   svg += legend(report) + axis(most, end);
   double y = top;

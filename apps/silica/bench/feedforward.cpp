@@ -13,7 +13,8 @@ Tensor like(CommandEncoder& encoder, const Tensor& tensor) {
 
 }  // namespace
 
-Feedforward::Hidden Feedforward::encode_forward(CommandEncoder& e, const Tensors& in, const Tensor& to) const {
+Feedforward::Hidden Feedforward::encode_forward(CommandEncoder& e, const Tensors& in,
+                                                const Tensor& to) const {
   const Shape shape{in[x].shape().rows(), in[gate].shape().rows()};
   const auto temporary = [&] { return e.temporary(in[x].dtype(), shape); };
   const Hidden hidden{temporary(), temporary(), temporary()};

@@ -62,9 +62,10 @@ struct FmaKernel {
 #if defined(__x86_64__)
 
 // Written out, so that every chain is a register at any level of optimisation.
-#define SILICA_12(DO, i)                                                                              \
-  DO(i) DO(i + 1) DO(i + 2) DO(i + 3) DO(i + 4) DO(i + 5) DO(i + 6) DO(i + 7) DO(i + 8) DO(i + 9) \
-      DO(i + 10) DO(i + 11)
+#define SILICA_12(DO, i) \
+  DO(i)                  \
+  DO(i + 1)              \
+  DO(i + 2) DO(i + 3) DO(i + 4) DO(i + 5) DO(i + 6) DO(i + 7) DO(i + 8) DO(i + 9) DO(i + 10) DO(i + 11)
 
 __attribute__((target("avx512f"))) void fma_avx512(const void* arguments, Groups groups) {
   const auto& a = *static_cast<const FmaArguments*>(arguments);
@@ -74,12 +75,12 @@ __attribute__((target("avx512f"))) void fma_avx512(const void* arguments, Groups
 #define SILICA_START(i) sums[i] = y;
 #define SILICA_FMA(i) sums[i] = _mm512_fmadd_ps(sums[i], x, y);
 #define SILICA_ADD(i) total = _mm512_add_ps(total, sums[i]);
-    SILICA_12(SILICA_START, 0) SILICA_12(SILICA_START, 12)
-    for (unsigned round = 0; round < fma_rounds; ++round) {
-      SILICA_12(SILICA_FMA, 0) SILICA_12(SILICA_FMA, 12)
-    }
-    __m512 total = y;
-    SILICA_12(SILICA_ADD, 0) SILICA_12(SILICA_ADD, 12)
+    SILICA_12(SILICA_START, 0)
+    SILICA_12(SILICA_START, 12)
+    for (unsigned round = 0; round < fma_rounds;
+         ++round){SILICA_12(SILICA_FMA, 0) SILICA_12(SILICA_FMA, 12)} __m512 total = y;
+    SILICA_12(SILICA_ADD, 0)
+    SILICA_12(SILICA_ADD, 12)
 #undef SILICA_FMA
 #undef SILICA_ADD
     a.sums[group] = _mm512_cvtss_f32(total);
@@ -154,8 +155,9 @@ double gpu_copy_rate(const Device& device, const Effort& effort) {
   for (std::size_t bytes = std::size_t{device.info().software ? 1u << 24 : 1u << 30}; bytes > 1; bytes /= 2) {
     try {
       const Tensor from = written(device, bytes), to = one_byte_each(device, bytes);
-      ListRunner runner(
-          device, [](auto& e, const Tensors& in, const Tensors& out) { copy(e, in[0], out[0]); }, {from}, {to});
+      ListRunner runner(device,
+                        [](auto& e, const Tensors& in, const Tensors& out) { copy(e, in[0], out[0]); },
+                        {from}, {to});
       Runner* const runners[] = {&runner};
       return 2.0 * static_cast<double>(bytes) / measure_in_turn(runners, effort)[0].median;
     } catch (const Error& error) {
@@ -196,7 +198,8 @@ std::vector<LimitCandidate> Limits::beside(const Work& work) const {
     const auto bytes = static_cast<std::size_t>(work.bytes / 2);
     const Tensors in = {written(device_, bytes)}, out = {one_byte_each(device_, bytes)};
     add(work.bytes, [](auto& e, const Tensors& i, const Tensors& o) { copy(e, i[0], o[0]); }, in, out);
-    add(work.bytes,
+    add(
+        work.bytes,
         [bytes](auto& e, const Tensors& i, const Tensors& o) {
           e.dispatch("bench.stream_copy", {read(i[0], "from"), write(o[0], "to")}, std::uint64_t{bytes},
                      Grid{bytes});

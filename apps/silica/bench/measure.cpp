@@ -31,10 +31,10 @@ unsigned warm_up(Runner& runner, double seconds) {
   return calls;
 }
 
-// Fewer repeats of what takes long: about four seconds, but five at least.
-std::size_t choose_repeats(const Effort& effort, double seconds_of_one) {
+// Fewer repeats of what takes long: about three seconds, but five at least.
+std::size_t choose_repeats(const Effort& effort, double seconds_of_round) {
   if (effort.repeats > 0) return effort.repeats;
-  return static_cast<std::size_t>(std::clamp(4.0 / seconds_of_one, 5.0, 15.0));
+  return static_cast<std::size_t>(std::clamp(3.0 / seconds_of_round, 5.0, 15.0));
 }
 
 }  // namespace

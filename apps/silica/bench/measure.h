@@ -16,7 +16,7 @@ class Runner {
   virtual ~Runner() = default;
   // What one measurement is: about so many calls, one after the other. Returns how many.
   virtual unsigned prepare(unsigned calls) = 0;
-  virtual double measure() = 0;  // seconds that they took together
+  virtual double measure() = 0;               // seconds that they took together
   virtual std::vector<Sample> results() = 0;  // of one call
 };
 

@@ -7,9 +7,12 @@
 #include <optional>
 
 #include "bench/peers.h"
+#include "errors.h"
 
 namespace silica::bench {
 namespace {
+
+using app::fail;
 
 using Dims = dnnl::memory::dims;
 using Memory = dnnl::memory::desc;
@@ -70,18 +73,14 @@ class Primitives {
   void silu_backward(CommandEncoder& e, const Tensor& x, const Tensor& dy, const Tensor& dx) {
     const dnnl::eltwise_backward::desc described(dnnl::algorithm::eltwise_swish, flat(dy), flat(x), 1.0f);
     const dnnl::eltwise_backward::primitive_desc made(described, engine(), forward_silu(x));
-    add(e,
-        dnnl::eltwise_backward(made),
-        {{DNNL_ARG_SRC, flat(x)}, {DNNL_ARG_DIFF_DST, flat(dy)}, {DNNL_ARG_DIFF_SRC, flat(dx)}},
-        {x, dy}, dx);
+    add(e, dnnl::eltwise_backward(made),
+        {{DNNL_ARG_SRC, flat(x)}, {DNNL_ARG_DIFF_DST, flat(dy)}, {DNNL_ARG_DIFF_SRC, flat(dx)}}, {x, dy}, dx);
   }
 
   void mul(CommandEncoder& e, const Tensor& a, const Tensor& b, const Tensor& c) {
     const dnnl::binary::desc described(dnnl::algorithm::binary_mul, flat(a), flat(b), flat(c));
-    add(e,
-        dnnl::binary(dnnl::binary::primitive_desc(described, engine())),
-        {{DNNL_ARG_SRC_0, flat(a)}, {DNNL_ARG_SRC_1, flat(b)}, {DNNL_ARG_DST, flat(c)}},
-        {a, b}, c);
+    add(e, dnnl::binary(dnnl::binary::primitive_desc(described, engine())),
+        {{DNNL_ARG_SRC_0, flat(a)}, {DNNL_ARG_SRC_1, flat(b)}, {DNNL_ARG_DST, flat(c)}}, {a, b}, c);
   }
 
   void matmul(CommandEncoder& e, const Tensor& a, const Tensor& b, const Tensor& c,
@@ -89,8 +88,7 @@ class Primitives {
     const Memory left = matrix(a, options.transpose_a), right = matrix(b, options.transpose_b),
                  result = matrix(c, false);
     const dnnl::matmul::primitive_desc made(dnnl::matmul::desc(left, right, result), engine());
-    add(e,
-        dnnl::matmul(made), {{DNNL_ARG_SRC, left}, {DNNL_ARG_WEIGHTS, right}, {DNNL_ARG_DST, result}},
+    add(e, dnnl::matmul(made), {{DNNL_ARG_SRC, left}, {DNNL_ARG_WEIGHTS, right}, {DNNL_ARG_DST, result}},
         {a, b}, c);
   }
 
@@ -176,7 +174,15 @@ class OneDnn : public Peer {
     const auto primitives = std::make_shared<Primitives>();
     const std::optional<Encode> encode = encode_of(work, primitives);
     if (!encode) return nullptr;
-    return std::make_unique<ListRunner>(device_, *encode, operands.in, make_outputs(device_, work));
+    const Tensors outputs = make_outputs(device_, work);
+    try {
+      CommandEncoder trial(device_);
+      (*encode)(trial, operands.in, outputs);
+    } catch (const dnnl::error& error) {
+      if (error.status != dnnl_unimplemented) throw;
+      fail(ErrorCode::unsupported, "not implemented for {}", to_string(work.dtype));
+    }
+    return std::make_unique<ListRunner>(device_, *encode, operands.in, outputs);
   }
 
  private:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <sstream>
 #include <utility>
 
 #include "bench/peers.h"
@@ -41,12 +42,15 @@ class OpenBlas : public Peer {
   explicit OpenBlas(const Device& device) : device_(device) {}
 
   std::string name() const override { return "OpenBLAS"; }
-  std::string version() const override { return openblas_get_config(); }
+  std::string version() const override {  // the second word of the text
+    std::string words, version;
+    std::istringstream(openblas_get_config()) >> words >> version;
+    return version + " for " + openblas_get_corename();
+  }
 
   std::unique_ptr<Runner> take(const Work& work, const Operands& operands) override {
     Encode encode;
-    const Feedforward network{gemm,
-                              [](auto& e, auto& gate, auto& up, auto& y) { swiglu(e, gate, up, y); },
+    const Feedforward network{gemm, [](auto& e, auto& gate, auto& up, auto& y) { swiglu(e, gate, up, y); },
                               swiglu_backward};
     const auto is_int = [](std::size_t extent) { return std::in_range<int>(extent); };
     if (work.dtype != DType::f32 || !std::ranges::all_of(work.extents, is_int)) return nullptr;

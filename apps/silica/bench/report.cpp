@@ -37,7 +37,7 @@ std::string limit_text(const Row& row) {
 
 // Above 1: silica is faster. The error is the peer's distance from silica's result.
 std::string peer_text(const Row& row, const PeerResult& peer) {
-  if (!peer.refusal.empty()) return peer.refusal;
+  if (!peer.refusal.empty()) return "no";
   const std::string error = row.sums ? fmt::format("{:.0e}", peer.difference.relative)
                                      : fmt::format("{:.3g} ulp", peer.difference.ulp);
   return fmt::format("{:.2f} ({})", peer.timing.median / row.timing.median, error);
@@ -75,7 +75,8 @@ std::string aligned(const std::vector<Cells>& table) {
   std::string text;
   for (std::size_t line = 0; line < table.size(); ++line) {
     text += "|";
-    for (std::size_t i = 0; i < widths.size(); ++i) text += fmt::format(" {:<{}} |", table[line][i], widths[i]);
+    for (std::size_t i = 0; i < widths.size(); ++i)
+      text += fmt::format(" {:<{}} |", table[line][i], widths[i]);
     text += "\n";
     if (line > 0) continue;
     text += "|";
@@ -137,17 +138,35 @@ std::string quoted(const std::string& text) {
   return out + "\"";
 }
 
+constexpr const char* csv_head =
+    "op,dtype,shape,who,seconds,lower_quartile,upper_quartile,repeats,ns_per_element,bytes_per_second,"
+    "flops_per_second,limit,limit_rate,share_of_limit,ratio,worst_ulp,worst_relative,refusal\n";
+
+// Fields that do not apply are empty.
 std::string csv_line(const Row& row, const std::string& who, const Timing& timing, const PeerResult* peer) {
-  const auto number = [](double value) { return value > 0 ? fmt::format("{:.6g}", value) : ""; };
-  std::string line = fmt::format("{},{},{},{},{:.6g},{:.6g},{:.6g},{},{},{},{},{},{}", row.op, row.dtype,
-                                 row.shape, quoted(who), timing.median, timing.lower, timing.upper,
-                                 timing.repeats, number(timing.median / row.elements * 1e9 * (row.elements > 0)),
-                                 number(row.bytes / timing.median), number(row.flops / timing.median),
-                                 row.limit ? row.limit->what : "", number(row.limit ? row.limit->rate : 0));
-  line += "," + number(row.share(timing).value_or(0));
-  if (peer == nullptr) return line + ",,,\n";
-  return line + fmt::format(",{:.6g},{:.6g},{:.6g}\n", timing.median / row.timing.median, peer->difference.ulp,
-                            peer->difference.relative);
+  const auto number = [](bool applies, double value) { return applies ? fmt::format("{:.6g}", value) : ""; };
+  const bool done = timing.repeats > 0, compared = done && peer != nullptr;
+  const Cells cells = {row.op,
+                       row.dtype,
+                       row.shape,
+                       who,
+                       number(done, timing.median),
+                       number(done, timing.lower),
+                       number(done, timing.upper),
+                       number(done, static_cast<double>(timing.repeats)),
+                       number(done && row.elements > 0, timing.median / row.elements * 1e9),
+                       number(done && row.bytes > 0, row.bytes / timing.median),
+                       number(done && row.flops > 0, row.flops / timing.median),
+                       row.limit ? row.limit->what : "",
+                       number(row.limit.has_value(), row.limit ? row.limit->rate : 0),
+                       number(done && row.share(timing), row.share(timing).value_or(0)),
+                       number(compared, timing.median / row.timing.median),
+                       number(compared, peer ? peer->difference.ulp : 0),
+                       number(compared, peer ? peer->difference.relative : 0),
+                       peer ? peer->refusal : ""};
+  std::string line;
+  for (const std::string& cell : cells) line += (line.empty() ? "" : ",") + quoted(cell);
+  return line + "\n";
 }
 
 }  // namespace
@@ -162,31 +181,34 @@ std::string to_markdown(const Report& report) {
   for (const auto& [name, version] : report.peers) text += fmt::format("{} {}\n", name, version);
   for (const std::string& missing : report.missing) text += fmt::format("not measured: {}\n", missing);
   text += "\n" + aligned(cells_of(report));
+  for (const Row& row : report.rows) {
+    for (const PeerResult& peer : row.peers) {
+      if (peer.refusal.empty()) continue;
+      text += fmt::format("\n{}, {} {} {}: {}", peer.name, row.op, row.dtype, row.shape, peer.refusal);
+    }
+  }
   if (!report.peers.empty()) {
-    text += "\nx: the peer's time as a multiple of silica's, and how far its results are from silica's at worst\n";
+    text +=
+        "\nx: the peer's time as a multiple of silica's, and how far its results are from silica's at "
+        "worst\n";
   }
   return text;
 }
 
 std::string to_csv(const Report& report) {
-  std::string text =
-      "op,dtype,shape,who,seconds,lower_quartile,upper_quartile,repeats,ns_per_element,bytes_per_second,"
-      "flops_per_second,limit,limit_rate,share_of_limit,ratio,worst_ulp,worst_relative\n";
+  std::string text = csv_head;
   for (const Row& row : report.rows) {
     text += csv_line(row, "silica", row.timing, nullptr);
-    for (const PeerResult& peer : row.peers) {
-      if (peer.refusal.empty()) text += csv_line(row, peer.name, peer.timing, &peer);
-    }
+    for (const PeerResult& peer : row.peers) text += csv_line(row, peer.name, peer.timing, &peer);
   }
   return text;
 }
 
 std::string to_json(const Report& report) {
-  ordered_json json = {{"silica", report.version},   {"date", report.date},
-                       {"command", report.command},  {"machine", report.machine},
-                       {"device", report.device},    {"description", report.description},
-                       {"exact", report.exact},      {"threads", report.threads},
-                       {"missing", report.missing}};
+  ordered_json json = {
+      {"silica", report.version},  {"date", report.date},       {"command", report.command},
+      {"machine", report.machine}, {"device", report.device},   {"description", report.description},
+      {"exact", report.exact},     {"threads", report.threads}, {"missing", report.missing}};
   json["peers"] = ordered_json::array();
   for (const auto& [name, version] : report.peers) {
     json["peers"].push_back({{"name", name}, {"version", version}});

@@ -27,7 +27,7 @@ constexpr Elementwise elementwise[] = {
     {"copy", 1, 1, [](CommandEncoder& e, const Tensors& in, const Tensors& out) { copy(e, in[0], out[0]); }},
 #define SILICA_ROW(op, inputs, outputs, ...) \
   {op, inputs, outputs, [](CommandEncoder& e, const Tensors& in, const Tensors& out) { __VA_ARGS__; }},
-#define SILICA_UNARY(op, ...)               \
+#define SILICA_UNARY(op, ...)                 \
   SILICA_ROW(#op, 1, 1, op(e, in[0], out[0])) \
   SILICA_ROW(#op "_backward", 2, 1, op##_backward(e, in[0], in[1], out[0]))
 #define SILICA_UNARY_SCALAR(op, ...)                  \
@@ -135,11 +135,11 @@ Work feedforward_work(DType dtype, const Extents& extents, bool backward) {
   const std::size_t tokens = extents[0], width = extents[1], hidden = extents[2];
   const auto unit = [](std::size_t inputs) { return 3.0f / std::sqrt(static_cast<float>(inputs)); };
   const Shape x{tokens, width}, in{hidden, width}, out{width, hidden};
-  const Feedforward silicas{static_cast<void (*)(CommandEncoder&, const Tensor&, const Tensor&, const Tensor&,
-                                                 const MatmulOptions&)>(matmul),
-                            static_cast<void (*)(CommandEncoder&, const Tensor&, const Tensor&,
-                                                 const Tensor&)>(swiglu),
-                            swiglu_backward};
+  const Feedforward silicas{
+      static_cast<void (*)(CommandEncoder&, const Tensor&, const Tensor&, const Tensor&,
+                           const MatmulOptions&)>(matmul),
+      static_cast<void (*)(CommandEncoder&, const Tensor&, const Tensor&, const Tensor&)>(swiglu),
+      swiglu_backward};
   Work work{.op = backward ? "ffn_train" : "ffn",
             .dtype = dtype,
             .extents = extents,
@@ -186,13 +186,12 @@ Work step_work() {
 
 // One element: what a command of a replayed list costs.
 Work dispatch_work() {
-  Work work{.op = "dispatch",
-            .extents = {1},
-            .inputs = {{Shape{1}}},
-            .outputs = {Shape{1}},
-            .encode = [](CommandEncoder& e, const Tensors& in, const Tensors& out) {
-              silu(e, in[0], out[0]);
-            }};
+  Work work{
+      .op = "dispatch",
+      .extents = {1},
+      .inputs = {{Shape{1}}},
+      .outputs = {Shape{1}},
+      .encode = [](CommandEncoder& e, const Tensors& in, const Tensors& out) { silu(e, in[0], out[0]); }};
   work.elements = 1;
   return work;
 }
@@ -202,7 +201,7 @@ Work dispatch_work() {
 struct Recipe {
   std::string op;
   std::size_t rank;  // of its extents; 0: takes none
-  const char* meaning;
+  const char* takes;
   std::vector<Extents> usual;
   std::function<std::vector<Work>(DType, const Extents&, const MatmulOptions&)> make;
 };
@@ -210,7 +209,10 @@ struct Recipe {
 std::vector<Recipe> make_recipes() {
   std::vector<Recipe> all;
   for (const Elementwise& row : elementwise) {
-    all.push_back({row.op, 1, "N", {{1u << 12}, {1u << 16}, {1u << 20}, {1u << 24}},
+    all.push_back({row.op,
+                   1,
+                   "N",
+                   {{1u << 12}, {1u << 16}, {1u << 20}, {1u << 24}},
                    [&row](DType dtype, const Extents& extents, const MatmulOptions&) {
                      return std::vector{elementwise_work(row, dtype, extents)};
                    }});
@@ -224,8 +226,12 @@ std::vector<Recipe> make_recipes() {
   all.push_back({"rms_norm", 2, "ROWSxCOLS", rows, one(norm_work)});
   all.push_back({"rms_norm_backward", 2, "ROWSxCOLS", rows, one(norm_backward_work)});
   all.push_back({"cross_entropy", 2, "ROWSxCOLS", rows, one(loss_work)});
-  all.push_back({"matmul", 3, "MxNxK", {{512, 512, 512}, {1024, 1024, 1024}, {1, 4096, 4096}}, one(matmul_work)});
-  all.push_back({"ffn", 3, "TOKENSxWIDTHxHIDDEN", {{512, 576, 1536}},
+  all.push_back(
+      {"matmul", 3, "MxNxK", {{512, 512, 512}, {1024, 1024, 1024}, {1, 4096, 4096}}, one(matmul_work)});
+  all.push_back({"ffn",
+                 3,
+                 "TOKENSxWIDTHxHIDDEN",
+                 {{512, 576, 1536}},
                  [](DType dtype, const Extents& extents, const MatmulOptions&) {
                    return std::vector{feedforward_work(dtype, extents, false),
                                       feedforward_work(dtype, extents, true)};
@@ -241,19 +247,18 @@ const std::vector<Recipe>& recipes() {
 }
 
 const Recipe& recipe_of(const std::string& op) {
+  const auto found = std::ranges::find(recipes(), op, &Recipe::op);
+  if (found != recipes().end()) return *found;
   std::string names;
-  for (const Recipe& recipe : recipes()) {
-    if (recipe.op == op) return recipe;
-    names += (names.empty() ? "" : ", ") + recipe.op;
-  }
-  fail(ErrorCode::invalid_argument, "bench: there is no {}; there are {}", app::quote(op), names);
+  for (const Recipe& recipe : recipes()) names += recipe.op + ", ";
+  fail(ErrorCode::invalid_argument, "bench: there is no {}; there are {}and first", app::quote(op), names);
 }
 
 void check_extents(const Recipe& recipe, const Extents& extents) {
   const char* option = recipe.rank == 1 ? "--size" : "--shape";
   if (extents.size() != recipe.rank) {
     fail(ErrorCode::invalid_argument, "{}: {} is no size of {}, which takes {}", option, to_string(extents),
-         recipe.op, recipe.rank == 0 ? "none" : recipe.meaning);
+         recipe.op, recipe.rank == 0 ? "none" : recipe.takes);
   }
   for (const std::size_t extent : extents) {
     if (extent == 0) fail(ErrorCode::invalid_argument, "{}: {} is empty", option, to_string(extents));
@@ -336,6 +341,12 @@ std::string to_string(const Extents& extents) {
 std::string shape_text(const Work& work) {
   return to_string(work.extents) + (work.options.transpose_a ? " ta" : "") +
          (work.options.transpose_b ? " tb" : "");
+}
+
+std::vector<OpName> op_names() {
+  std::vector<OpName> names;
+  for (const Recipe& recipe : recipes()) names.push_back({recipe.op, recipe.takes});
+  return names;
 }
 
 std::vector<Work> works(const Choice& choice, const DeviceInfo& device) {

@@ -50,6 +50,12 @@ struct Choice {
   MatmulOptions options = {};
 };
 
+struct OpName {
+  std::string name;
+  std::string takes;  // "MxNxK"; empty: it has one size
+};
+std::vector<OpName> op_names();
+
 // Everything chosen, or a table that fits the device if no op is. Errors: invalid_argument (an op that does
 // not exist, a shape that is not the op's).
 std::vector<Work> works(const Choice& choice, const DeviceInfo& device);
