@@ -105,6 +105,7 @@ Contest gather(const Peers& peers, const Work& work, const Operands& operands, R
       if (is_wrong(result.difference, work.dtype)) {
         result.refusal = fmt::format("wrong by {:.0e}", result.difference.relative);
       } else {
+        runner->prepare(1);  // what cannot be captured in a graph says so here
         contest.runners.push_back(std::move(runner));
       }
     } catch (const std::exception& error) {

@@ -12,7 +12,7 @@ namespace {
 using app::svg::line;
 using app::svg::text;
 
-constexpr double left = 250, right = 40, top = 96, bottom = 50, area = 570;
+constexpr double left = 250, right = 40, top = 104, bottom = 50, area = 570;
 constexpr double bar = 12, gap = 10;  // heights
 
 struct Bar {
@@ -50,10 +50,10 @@ std::string rectangle(double x, double y, double width, double height, std::size
 }
 
 std::string legend(const Report& report) {
-  std::string svg = rectangle(left, 62, 12, 12, 0) + text(left + 18, 73, "start", "silica");
+  std::string svg = rectangle(left, 70, 12, 12, 0) + text(left + 18, 81, "start", "silica");
   for (std::size_t i = 0; i < report.peers.size(); ++i) {
     const double x = left + 110 * static_cast<double>(i + 1);
-    svg += rectangle(x, 62, 12, 12, i + 1) + text(x + 18, 73, "start", report.peers[i].first);
+    svg += rectangle(x, 70, 12, 12, i + 1) + text(x + 18, 81, "start", report.peers[i].first);
   }
   return svg;
 }
@@ -82,7 +82,8 @@ std::string to_svg(const Report& report) {
   end += gap;
   std::string svg =
       app::svg::open(left + area + right, end + bottom, ".limit { stroke: #1d2330; stroke-width: 1.5; }\n");
-  svg += text(20, 36, "start", "share of this machine's limit: " + report.description, " class=\"title\"");
+  svg += text(20, 30, "start", "Share of this machine's limit", " class=\"title\"") +
+         text(20, 52, "start", report.description);
   svg += legend(report) + axis(most, end);
   double y = top;
   for (const Group& group : groups) {
