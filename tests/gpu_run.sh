@@ -112,11 +112,10 @@ sanitize() {
 }
 
 bench() {
-  for _ in 1 2; do step first 60 "$build/tests/cuda/bench_cuda" first; done  # the second time from the disk cache
-  step speed 90 "$build/tests/cuda/bench_cuda"
-  step tune 60 "$build/tests/cuda/bench_cuda" tune
-  step peers 120 python3 bench/peers_cuda.py
-  cat "$out/speed" "$out/tune" "$out/peers" | sort | tee -a "$out/summary"
+  local silica=$build/apps/silica/silica
+  for _ in 1 2; do step first 60 "$silica" bench first --device cuda; done  # the second time from the disk cache
+  step speed 240 "$silica" bench --device cuda --peers --plot "$out/speed.svg"
+  cat "$out/first" "$out/speed" | tee -a "$out/summary"
 }
 
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,memory.total --format=csv,noheader | tee "$out/summary"
