@@ -19,7 +19,8 @@ constexpr float quiet_nan = __builtin_nanf("");
 
 // ---- a row's exponentials
 
-template <class T> float exponential(const typename T::Element* x, std::uint64_t i, float most) {
+// What a loop calls is always inlined, so that the loop is vectorised.
+template <class T> FORMULA(float) exponential(const typename T::Element* x, std::uint64_t i, float most) {
   return exp_(T::load(x[i]) - most);
 }
 
@@ -41,7 +42,7 @@ template <class T> class Exponentials {
       sum = sum_of_exponentials<T>(x, cols, most_);
     }
   }
-  float at(const Element* x, const Element* y, std::uint64_t i) const {
+  [[gnu::always_inline]] float at(const Element* x, const Element* y, std::uint64_t i) const {
     if constexpr (kept) return y[i];
     return exponential<T>(x, i, most_);
   }
@@ -170,8 +171,12 @@ template <class T> struct Distribution {
     scale = div_(1.0f, sum);
     log_sum = log_(sum);
   }
-  float probability(std::uint64_t i) const { return exponential<T>(x, i, most) * scale; }
-  float log_probability(std::uint64_t i) const { return (T::load(x[i]) - most) - log_sum; }
+  [[gnu::always_inline]] float probability(std::uint64_t i) const {
+    return exponential<T>(x, i, most) * scale;
+  }
+  [[gnu::always_inline]] float log_probability(std::uint64_t i) const {
+    return (T::load(x[i]) - most) - log_sum;
+  }
 
   const typename T::Element* x;
   float most, scale = 0.0f, log_sum = 0.0f;
