@@ -365,23 +365,32 @@ inline std::vector<OpCase> layout_cases(DType dtype) {
          return {dx};
        }},
   };
+  for (OpCase& one : cases) one.name += suffix;
+  return cases;
+}
+
+inline std::vector<OpCase> concat_cases(DType dtype) {
+  const std::string suffix = "." + std::string(to_string(dtype));
+  const auto random = [dtype](CommandEncoder& e, std::uint64_t seed, const Shape& shape) {
+    return random_tensor(e, seed, shape, -2.0f, 2.0f, dtype);
+  };
+  std::vector<OpCase> cases;
   for (const Axis axis : {Axis::rows, Axis::cols}) {
-    const Shape first = axis == Axis::rows ? Shape{300, cols} : Shape{300, part},
-                whole = axis == Axis::rows ? Shape{900, cols} : Shape{300, 3 * part};
+    const Shape first = axis == Axis::rows ? Shape{300, 72} : Shape{300, 37},
+                whole = axis == Axis::rows ? Shape{900, 72} : Shape{300, 111};
     const std::string name = axis == Axis::rows ? "rows" : "cols";
-    cases.push_back({"concat." + name, [=](CommandEncoder& e) -> Tensors {
+    cases.push_back({"concat." + name + suffix, [=](CommandEncoder& e) -> Tensors {
                        const Tensor y = result(e, whole, dtype);
                        concat(e, {random(e, 1, first), random(e, 2, first), random(e, 3, first)}, y, axis);
                        return {y};
                      }});
-    cases.push_back({"concat_backward." + name, [=](CommandEncoder& e) -> Tensors {
+    cases.push_back({"concat_backward." + name + suffix, [=](CommandEncoder& e) -> Tensors {
                        const Tensors parts = {result(e, first, dtype), result(e, first, dtype),
                                               result(e, first, dtype)};
                        concat_backward(e, random(e, 1, whole), parts, axis);
                        return parts;
                      }});
   }
-  for (OpCase& one : cases) one.name += suffix;
   return cases;
 }
 
@@ -428,6 +437,7 @@ inline std::vector<OpCase> all_layout_cases() {
   std::vector<OpCase> cases = byte_cases();
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
     for (OpCase& one : layout_cases(dtype)) cases.push_back(std::move(one));
+    for (OpCase& one : concat_cases(dtype)) cases.push_back(std::move(one));
     if (dtype == DType::f32) continue;
     for (OpCase& one : half_table_cases(dtype)) cases.push_back(std::move(one));
   }

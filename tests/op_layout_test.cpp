@@ -142,7 +142,7 @@ TEST_P(Layout, SliceMovesItsPartAndItsBackwardPutsZerosAround) {
 
 TEST_P(Layout, ConcatIsItsInputsAndItsBackwardTakesThemApart) {
   Random random(3);
-  for (int round = 0; round < 16; ++round) {
+  for (std::size_t round = 0; round < 16; ++round) {
     const DType dtype = every_dtype[round % std::size(every_dtype)];
     const Axis axis = round % 2 == 0 ? Axis::rows : Axis::cols;
     const std::size_t across = random.between(1, 90), count = random.between(1, 5);

@@ -380,6 +380,40 @@ TEST_P(TapeGradients, CastsCarryGradientsBackInTheDtypeOfTheirInput) {
   EXPECT_EQ(get(tape.gradient(x)), std::vector<float>({1.0f, 0.5f, 3.0f}));
 }
 
+TEST_P(TapeGradients, HalvesMoveThroughLayoutOpsAndTables) {
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    CommandEncoder encoder(device());
+    Tape tape(encoder);
+    const Variable table = tape.variable(make(device(), dtype, {3, 2}, {1, 2, 3, 4, 5, 6})),
+                   row = tape.variable(make(device(), dtype, {2}, {7, 8}));
+    const Variable gathered = embedding(table, Tensor(device(), {2}, std::vector<std::uint32_t>{2, 2}));
+    const Variable both = concat({gathered, broadcast_row(row, 3)}, Axis::rows);
+    const Variable y = slice(transpose(both), {.col_begin = 1});
+    const Tensor value(device(), dtype, {2, 4});
+    copy(encoder, y.value(), value);
+    tape.backward(y, make(device(), dtype, {2, 4}, {1, 2, 3, 4, 5, 6, 7, 8}));
+    device().submit(encoder.finish()).wait();
+    EXPECT_EQ(get(value), (std::vector<float>{5, 7, 7, 7, 6, 8, 8, 8}));
+    EXPECT_EQ(get(tape.gradient(table)), (std::vector<float>{0, 0, 0, 0, 1, 5}));
+    EXPECT_EQ(get(tape.gradient(row)), (std::vector<float>{9, 21}));
+  }
+}
+
+TEST_P(TapeGradients, BadLayoutIsRefusedByItsOwnName) {
+  CommandEncoder encoder(device());
+  Tape tape(encoder);
+  const Variable x = tape.variable(Tensor(device(), DType::f32, {3, 4})),
+                 y = tape.variable(Tensor(device(), DType::f32, {2, 5}));
+  EXPECT_TRUE(
+      refuses_op(encoder, {"slice", "rows are [2, 9)"}, [&] { slice(x, {.row_begin = 2, .row_end = 9}); }));
+  EXPECT_TRUE(refuses_op(encoder, {"slice", "columns are [4, 4)"}, [&] { slice(x, {.col_begin = 4}); }));
+  EXPECT_TRUE(
+      refuses_op(encoder, {"concat", "inputs[0] has 4 columns"}, [&] { concat({x, y}, Axis::rows); }));
+  EXPECT_TRUE(refuses_op(encoder, {"concat", "no variables"}, [&] { concat({}, Axis::rows); }));
+  EXPECT_TRUE(refuses_op(encoder, {"broadcast_row", "y is empty"}, [&] { broadcast_row(x, 0); }));
+  EXPECT_TRUE(refuses_op(encoder, {"batched_matmul", "inner"}, [&] { batched_matmul(x, x); }));
+}
+
 SILICA_ON_EVERY_DEVICE(TapeGradients);
 
 }  // namespace

@@ -77,7 +77,8 @@ template <class T> struct SumRows {
     const u64 col = group() * sum_columns + lane, blocks = ceil_div(a.rows, row_block);
     float total = 0.0f;
     for (u64 block = 0; block < blocks; block += warps) {
-      if (block + warp < blocks && col < a.cols) sums[warp][lane] = sum_block(a, (block + warp) * row_block, col);
+      if (block + warp < blocks && col < a.cols)
+        sums[warp][lane] = sum_block(a, (block + warp) * row_block, col);
       __syncthreads();
       if (warp == 0 && col < a.cols) {
         for (u32 w = 0; w < least(warps, blocks - block); ++w) total = total + sums[w][lane];
