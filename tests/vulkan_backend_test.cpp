@@ -349,8 +349,8 @@ TEST(VulkanCache, IsKeptByDeviceAndDriver) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 1) << "a temporary file was left";
   std::set<DiskCache::Key> keys = {vulkan::cache_key(physical)};
   vulkan::PhysicalDevice other = physical;
-  for (std::uint8_t* id : {other.properties11.deviceUUID, other.properties11.driverUUID,
-                           other.properties.pipelineCacheUUID}) {
+  for (std::uint8_t* id :
+       {other.properties11.deviceUUID, other.properties11.driverUUID, other.properties.pipelineCacheUUID}) {
     ++id[3];
     EXPECT_TRUE(keys.insert(vulkan::cache_key(other)).second);
   }
