@@ -30,11 +30,12 @@ struct Work {
   const char* unit;
   unsigned commands;  // in a list
   std::function<void(CommandEncoder&)> encode;
+  Math math = Math::exact;
 };
 
 // The best of several replays, per command.
 double measure(const Device& device, const Work& work) {
-  CommandEncoder encoder(device);
+  CommandEncoder encoder(device, {.math = work.math});
   for (unsigned i = 0; i < work.commands; ++i) work.encode(encoder);
   const CommandList list = encoder.finish();
   for (int i = 0; i < 3; ++i) device.submit(list).wait();
@@ -89,6 +90,29 @@ void multiply(const Device& device, std::size_t m, std::size_t n, std::size_t k,
                  [&](CommandEncoder& e) { matmul(e, a, b, c, {ta, tb}); }});
 }
 
+// Tensor cores. Random factors: the clock falls with the power that they take.
+void multiply_fast(const Device& device, DType dtype, std::size_t m, std::size_t n, std::size_t k,
+                   unsigned commands) {
+  const auto random = [&](const Shape& shape) {
+    std::vector<float> values(shape.size());
+    std::uint32_t state = 1;
+    for (float& value : values) {
+      state = state * 1664525u + 1013904223u;
+      value = static_cast<float>(state >> 8) * 0x1p-23f - 1.0f;
+    }
+    const Tensor wide(device, shape, values), tensor(device, dtype, shape);
+    CommandEncoder encoder(device);
+    cast(encoder, wide, tensor);
+    device.submit(encoder.finish()).wait();
+    return tensor;
+  };
+  const Tensor a = random({m, k}), b = random({n, k}), c(device, dtype, {m, n});
+  const std::string name = "matmul.fast." + std::string(to_string(dtype)) + "." + std::to_string(m) + "x" +
+                           std::to_string(n) + "x" + std::to_string(k) + ".tb";
+  print(device, {name, 2.0 * static_cast<double>(m * n) * static_cast<double>(k), "TFLOP/s", commands,
+                 [&](CommandEncoder& e) { matmul(e, a, b, c, {.transpose_b = true}); }, Math::fast});
+}
+
 void rows(const Device& device) {
   constexpr std::size_t row_count = 8192, cols = 4096;
   const Tensor x = filled(device, DType::f32, {row_count, cols}, 0.5f),
@@ -119,6 +143,11 @@ void all(const Device& device) {
   multiply(device, 512, 576, 1536, false, true, 100);
   multiply(device, 1, 14336, 4096, false, true, 50);
   multiply(device, 1, 14336, 4096, false, false, 50);
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    multiply_fast(device, dtype, 8192, 8192, 8192, 2);
+    multiply_fast(device, dtype, 4096, 4096, 4096, 5);
+    multiply_fast(device, dtype, 512, 1536, 576, 100);
+  }
   rows(device);
 }
 

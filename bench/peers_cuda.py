@@ -94,6 +94,15 @@ def multiply(m, n, k, ta, tb, calls):
         lambda: torch.matmul(a.T if ta else a, b.T if tb else b, out=c))
 
 
+def multiply_fast(dtype, label, m, n, k, calls):
+    torch.backends.cuda.matmul.allow_tf32 = True
+    a = (torch.rand((m, k), device="cuda") * 2 - 1).to(dtype)
+    b = (torch.rand((n, k), device="cuda") * 2 - 1).to(dtype)
+    c = torch.empty((m, n), device="cuda", dtype=dtype)
+    row(f"matmul.fast.{label}.{m}x{n}x{k}.tb", "torch", 2 * m * n * k, "TFLOP/s", calls, lambda: torch.matmul(a, b.T, out=c))
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 print(f"# {torch.cuda.get_device_name()}, PyTorch {torch.__version__}, Triton {triton.__version__}")
 for dtype, label in ((torch.float32, "f32"), (torch.bfloat16, "bf16")):
     elementwise(dtype, label, 28, 10)
@@ -107,3 +116,7 @@ multiply(512, 1536, 576, False, True, 100)
 multiply(512, 576, 1536, False, True, 100)
 multiply(1, 14336, 4096, False, True, 50)
 multiply(1, 14336, 4096, False, False, 50)
+for dtype, label in ((torch.float32, "f32"), (torch.float16, "f16"), (torch.bfloat16, "bf16")):
+    multiply_fast(dtype, label, 8192, 8192, 8192, 2)
+    multiply_fast(dtype, label, 4096, 4096, 4096, 5)
+    multiply_fast(dtype, label, 512, 1536, 576, 100)
