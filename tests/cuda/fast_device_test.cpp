@@ -281,8 +281,8 @@ TEST_F(FastDevice, NanAndInfinityPass) {
   }
 }
 
-// Products beside kernels that feed them and read them, through packed temporaries: launched, then replayed
-// as a recording, the bits are those of one op a list.
+// Products beside kernels that feed them and read them: launched, then replayed as a recording, the bits are
+// those of one op a list.
 TEST_F(FastDevice, MixedListsReplayTheSameBits) {
   for (const DType dtype : dtypes) {
     constexpr std::size_t m = 96, n = 160, k = 224;

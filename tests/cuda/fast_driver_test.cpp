@@ -213,10 +213,10 @@ TEST_F(CudaFast, MeasuringLeavesTheOutputAlone) {
   fake_lt_offer(times, 2);
   // The second product reads what is in c before the list runs.
   const Tensor c = make(device(), DType::f32, {2, 2}, {1, 2, 3, 4}), d(device(), DType::f32, {2, 2}),
-               i = make(device(), DType::f32, {2, 2}, {1, 0, 0, 1}), z(device(), DType::f32, {2, 2});
+               i = make(device(), DType::f32, {2, 2}, {1, 0, 0, 1}), z(device(), DType::f32, {2, 3});
   CommandEncoder e(device(), {.math = Math::fast});
   matmul(e, c, i, d);
-  matmul(e, z, z, c);
+  matmul(e, z, z, c, {.transpose_b = true});  // of another shape, so it is measured as well
   device().submit(e.finish()).wait();
   EXPECT_TRUE(same_bits(get(d), {1, 2, 3, 4}));
   EXPECT_TRUE(same_bits(get(c), {0, 0, 0, 0}));
