@@ -233,7 +233,7 @@ inline Shape shape_of(RowOp::Extent extent, std::size_t rows, std::size_t cols) 
   return {1};
 }
 
-inline DType dtype_of(RowOp::Extent extent, DType dtype) {
+inline DType operand_dtype(RowOp::Extent extent, DType dtype) {
   if (extent == RowOp::ids) return DType::u32;
   return extent == RowOp::loss ? DType::f32 : dtype;
 }
@@ -267,21 +267,21 @@ inline std::vector<OpCase> row_cases() {
     for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
       // Some blocks of rows where those are summed.
       const std::size_t rows = op.name.ends_with("norm_backward") ? 301 : 19, cols = 603;
-      cases.push_back({op.name + "." + std::string(to_string(dtype)), [=, &op](CommandEncoder& e) {
-                         Tensors in, out;
-                         for (const auto extent : op.in) {
-                           const std::uint64_t seed = in.size() + 1;
-                           in.push_back(extent == RowOp::ids
-                                            ? random_ids(e, seed, rows, cols)
-                                            : random_tensor(e, seed, shape_of(extent, rows, cols), -5.0f,
-                                                            5.0f, dtype_of(extent, dtype)));
-                         }
-                         for (const auto extent : op.out) {
-                           out.push_back(result(e, shape_of(extent, rows, cols), dtype_of(extent, dtype)));
-                         }
-                         op.encode(e, in, out);
-                         return out;
-                       }});
+      cases.push_back(
+          {op.name + "." + std::string(to_string(dtype)), [=, &op](CommandEncoder& e) {
+             Tensors in, out;
+             for (const auto extent : op.in) {
+               const std::uint64_t seed = in.size() + 1;
+               in.push_back(extent == RowOp::ids ? random_ids(e, seed, rows, cols)
+                                                 : random_tensor(e, seed, shape_of(extent, rows, cols), -5.0f,
+                                                                 5.0f, operand_dtype(extent, dtype)));
+             }
+             for (const auto extent : op.out) {
+               out.push_back(result(e, shape_of(extent, rows, cols), operand_dtype(extent, dtype)));
+             }
+             op.encode(e, in, out);
+             return out;
+           }});
     }
   }
   return cases;

@@ -46,6 +46,7 @@ struct BenchOptions {
   std::vector<std::string> ops;  // none: a table that fits the device
   std::vector<std::string> dtypes, sizes, shapes;
   bool transpose_a = false, transpose_b = false;
+  bool fast = false;  // Math::fast
   bool peers = false;
   unsigned repeats = 0;   // 0: 15, or fewer of long ones
   double seconds = 0.01;  // of a measurement

@@ -4,6 +4,8 @@
 // barriers can be turned round or shuffled: a kernel that lacks a barrier then gives other bits.
 #pragma once
 
+#include <math.h>
+
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -55,7 +57,6 @@ inline float emulated_error(float exact, float relative) {
 }
 inline float rough_exp2(float x) { return emulated_error(__builtin_exp2f(x), 0x1p-22f); }
 inline float rough_reciprocal(float x) { return emulated_error(1.0f / x, 0x1p-23f); }
-inline float fmaxf(float x, float y) { return __builtin_fmaxf(x, y); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 
 // Shared memory of the launch, and copies into it, which are done at once.

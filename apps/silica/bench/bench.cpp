@@ -55,7 +55,9 @@ Extents parse_extents(const std::string& text, const char* option) {
 }
 
 Choice parse(const BenchOptions& options) {
-  Choice choice{.ops = options.ops, .options = {options.transpose_a, options.transpose_b}};
+  Choice choice{.ops = options.ops,
+                .math = options.fast ? Math::fast : Math::exact,
+                .options = {options.transpose_a, options.transpose_b}};
   for (const std::string& name : options.dtypes) {
     const std::optional<DType> dtype = parse_dtype(name);
     if (!dtype || !is_float(*dtype)) {
@@ -81,7 +83,8 @@ unsigned count_threads(unsigned asked) {
 
 std::unique_ptr<Runner> silicas_runner(const Device& device, const Work& work, const Operands& operands) {
   if (!work.list)
-    return std::make_unique<ListRunner>(device, work.encode, operands.in, make_outputs(device, work));
+    return std::make_unique<ListRunner>(device, work.encode, operands.in, make_outputs(device, work),
+                                        EncoderOptions{work.math});
   return std::make_unique<ListRunner>(
       device, [list = work.list(device)](unsigned) { return list; }, Tensors(), 1);
 }
@@ -102,7 +105,9 @@ Contest gather(const Peers& peers, const Work& work, const Operands& operands, R
       std::unique_ptr<Runner> runner = peer->take(work, operands);
       if (!runner) continue;
       result.difference = difference(expected, runner->results(), work.dtype);
-      if (is_wrong(result.difference, work.dtype)) {
+      // TF32 has as many bits as f16.
+      const bool tf32 = work.math == Math::fast && work.dtype == DType::f32;
+      if (is_wrong(result.difference, tf32 ? DType::f16 : work.dtype)) {
         result.refusal = fmt::format("wrong by {:.0e}", result.difference.relative);
       } else {
         runner->prepare(1);  // what cannot be captured in a graph says so here

@@ -77,8 +77,10 @@ __attribute__((target("avx512f"))) void fma_avx512(const void* arguments, Groups
 #define SILICA_ADD(i) total = _mm512_add_ps(total, sums[i]);
     SILICA_12(SILICA_START, 0)
     SILICA_12(SILICA_START, 12)
-    for (unsigned round = 0; round < fma_rounds;
-         ++round){SILICA_12(SILICA_FMA, 0) SILICA_12(SILICA_FMA, 12)} __m512 total = y;
+    for (unsigned round = 0; round < fma_rounds; ++round) {
+      SILICA_12(SILICA_FMA, 0) SILICA_12(SILICA_FMA, 12)
+    }
+    __m512 total = y;
     SILICA_12(SILICA_ADD, 0)
     SILICA_12(SILICA_ADD, 12)
 #undef SILICA_FMA

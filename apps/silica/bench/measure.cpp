@@ -39,11 +39,12 @@ std::size_t choose_repeats(const Effort& effort, double seconds_of_round) {
 
 }  // namespace
 
-ListRunner::ListRunner(const Device& device, const Encode& encode, const Tensors& in, const Tensors& out)
+ListRunner::ListRunner(const Device& device, const Encode& encode, const Tensors& in, const Tensors& out,
+                       const EncoderOptions& options)
     : ListRunner(
           device,
-          [device, encode, in, out](unsigned calls) {
-            CommandEncoder encoder(device);
+          [device, encode, in, out, options](unsigned calls) {
+            CommandEncoder encoder(device, options);
             for (unsigned i = 0; i < calls; ++i) encode(encoder, in, out);
             return encoder.finish();
           },

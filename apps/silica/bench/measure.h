@@ -28,7 +28,8 @@ class ListRunner : public Runner {
   ListRunner(const Device& device, Record record, Tensors outputs, unsigned most_calls = 512)
       : device_(device), record_(std::move(record)), outputs_(std::move(outputs)), most_calls_(most_calls) {}
   // Records `encode` as often as called.
-  ListRunner(const Device& device, const Encode& encode, const Tensors& in, const Tensors& out);
+  ListRunner(const Device& device, const Encode& encode, const Tensors& in, const Tensors& out,
+             const EncoderOptions& options = {});
 
   unsigned prepare(unsigned calls) override;
   double measure() override;

@@ -31,20 +31,20 @@ def feedforward(x, gate, up, down):
     return linear(torch.nn.functional.silu(linear(x, gate)) * linear(x, up), down)
 
 
-def train(w):
+def train(w, function=feedforward):
     leaves, dy = [t.detach().requires_grad_() for t in w.inputs[:4]], w.inputs[4]
 
     def call():
         with torch.enable_grad():
-            y = feedforward(*leaves)
+            y = function(*leaves)
             w.outputs = [y.detach(), *torch.autograd.grad(y, leaves, dy)]
 
     return call
 
 
-def infer(w):
+def infer(w, function=feedforward):
     def call():
-        w.outputs = [feedforward(*w.inputs)]
+        w.outputs = [function(*w.inputs)]
 
     return call
 
@@ -89,6 +89,13 @@ pytorch = {
     "ffn": infer,
     "ffn_train": train,
 }
+
+
+def compiled(make):
+    return lambda w: make(w, torch.compile(feedforward, dynamic=False))
+
+
+pytorch_compiled = {"ffn": compiled(infer), "ffn_train": compiled(train)}
 
 
 # ---- the data and the time
@@ -164,6 +171,8 @@ def open_device(question):
     present.append({"name": "PyTorch", "version": torch.__version__, "ops": list(pytorch)})
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        ops["PyTorch compiled"] = pytorch_compiled
+        present.append({"name": "PyTorch compiled", "version": torch.__version__, "ops": list(pytorch_compiled)})
         try:
             import peers_triton
 
@@ -193,6 +202,7 @@ def answer(question):
         return {"present": present, "missing": missing}
     if do == "hold":
         works.clear()
+        torch.backends.cuda.matmul.allow_tf32 = question["fast"]
         inputs = None
         gc.collect()
         if device.type == "cuda":

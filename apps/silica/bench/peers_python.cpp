@@ -62,6 +62,7 @@ class Session {
     ask({{"do", "hold"},
          {"op", work.op},
          {"dtype", to_string(work.dtype)},
+         {"fast", work.math == Math::fast},
          {"transpose", {work.options.transpose_a, work.options.transpose_b}},
          {"inputs", inputs},
          {"outputs", outputs}});

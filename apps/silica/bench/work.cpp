@@ -30,6 +30,9 @@ constexpr Elementwise elementwise[] = {
 #define SILICA_UNARY(op, ...)                 \
   SILICA_ROW(#op, 1, 1, op(e, in[0], out[0])) \
   SILICA_ROW(#op "_backward", 2, 1, op##_backward(e, in[0], in[1], out[0]))
+#define SILICA_UNARY_LINEAR(op, ...)          \
+  SILICA_ROW(#op, 1, 1, op(e, in[0], out[0])) \
+  SILICA_ROW(#op "_backward", 1, 1, op##_backward(e, in[0], out[0]))
 #define SILICA_UNARY_SCALAR(op, ...)                  \
   SILICA_ROW(#op, 1, 1, op(e, in[0], factor, out[0])) \
   SILICA_ROW(#op "_backward", 1, 1, op##_backward(e, in[0], factor, out[0]))
@@ -39,8 +42,13 @@ constexpr Elementwise elementwise[] = {
 #define SILICA_BINARY_LINEAR(op, ...)                \
   SILICA_ROW(#op, 2, 1, op(e, in[0], in[1], out[0])) \
   SILICA_ROW(#op "_backward", 1, 2, op##_backward(e, in[0], out[0], out[1]))
+#define SILICA_BINARY_SCALAR(op, ...)                        \
+  SILICA_ROW(#op, 2, 1, op(e, factor, in[0], in[1], out[0])) \
+  SILICA_ROW(#op "_backward", 1, 2, op##_backward(e, factor, in[0], out[0], out[1]))
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
+#undef SILICA_BINARY_SCALAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
@@ -149,6 +157,10 @@ Work feedforward_work(DType dtype, const Extents& extents, bool backward) {
   work.elements = static_cast<double>(tokens);
   work.flops = (backward ? 18.0 : 6.0) * static_cast<double>(tokens) * static_cast<double>(width) *
                static_cast<double>(hidden);
+  if (tokens == 1 && !backward) {  // each weight is used once
+    work.bytes = 3.0 * static_cast<double>(width * hidden * size_of(dtype));
+    work.flops = 0;
+  }
   if (!backward) {
     work.encode = [silicas](auto& e, const Tensors& i, const Tensors& o) { silicas.forward(e, i, o); };
     return work;
@@ -276,7 +288,10 @@ void append(std::vector<Work>& all, const Choice& choice, const std::string& op)
   for (const DType dtype : dtypes) {
     for (const Extents& extents : given.empty() || fixed ? recipe.usual : given) {
       check_extents(recipe, extents);
-      for (Work& work : recipe.make(dtype, extents, choice.options)) all.push_back(std::move(work));
+      for (Work& work : recipe.make(dtype, extents, choice.options)) {
+        work.math = choice.math;
+        all.push_back(std::move(work));
+      }
     }
   }
 }
@@ -324,7 +339,17 @@ std::vector<Choice> usual_choices(const DeviceInfo& device) {
                      .options = tb});
   choices.push_back({.ops = {"matmul"}, .shapes = {{1, 14336, 4096}}});
   choices.push_back({.ops = {"rms_norm", "rms_norm_backward", "cross_entropy"}});
-  choices.push_back({.ops = {"ffn"}, .shapes = {{4096, 576, 1536}}});
+  choices.push_back({.ops = {"ffn"}, .shapes = {{512, 576, 1536}}});
+  choices.push_back({.ops = {"matmul"},
+                     .dtypes = {DType::f32, DType::bf16},
+                     .math = Math::fast,
+                     .shapes = {{8192, 8192, 8192}},
+                     .options = tb});
+  choices.push_back(
+      {.ops = {"ffn"},
+       .dtypes = {DType::bf16},
+       .math = Math::fast,
+       .shapes = {{512, 576, 1536}, {1, 4096, 14336}, {4096, 4096, 14336}, {16384, 4096, 14336}}});
   choices.push_back({.ops = {"step"}});
   return choices;
 }
@@ -340,7 +365,7 @@ std::string to_string(const Extents& extents) {
 
 std::string shape_text(const Work& work) {
   return to_string(work.extents) + (work.options.transpose_a ? " ta" : "") +
-         (work.options.transpose_b ? " tb" : "");
+         (work.options.transpose_b ? " tb" : "") + (work.math == Math::fast ? " fast" : "");
 }
 
 std::vector<OpName> op_names() {

@@ -24,6 +24,7 @@ struct Input {
 struct Work {
   std::string op;
   DType dtype = DType::f32;
+  Math math = Math::exact;
   Extents extents = {};
   MatmulOptions options = {};
   std::vector<Input> inputs = {};
@@ -39,12 +40,13 @@ struct Work {
 };
 
 std::string to_string(const Extents& extents);  // "512x1536x576", "2^20"
-std::string shape_text(const Work& work);       // with the transposes: "512x1536x576 tb"
+std::string shape_text(const Work& work);       // with the transposes: "512x1536x576 tb fast"
 
 // What `silica bench` was asked for; what is not given is the op's usual.
 struct Choice {
   std::vector<std::string> ops = {};
   std::vector<DType> dtypes = {};
+  Math math = Math::exact;
   std::vector<Extents> sizes = {};   // of elementwise ops
   std::vector<Extents> shapes = {};  // of the others
   MatmulOptions options = {};
