@@ -108,7 +108,9 @@ struct Figures {
 
   void add(const Figures& other) {
     inputs += other.inputs;
-    if (other.max_ulp > max_ulp) {
+    // Of several places the first, whatever the order of the threads.
+    const bool earlier = std::bit_cast<std::uint32_t>(other.at) < std::bit_cast<std::uint32_t>(at);
+    if (other.max_ulp > max_ulp || (other.max_ulp == max_ulp && earlier)) {
       max_ulp = other.max_ulp;
       at = other.at;
     }
