@@ -50,9 +50,10 @@ void stream_copy(const void* arguments, Groups groups) {
 constexpr unsigned fma_rounds = 4096;
 
 struct FmaArguments {
-  const float* factors;  // 2
+  const float* numbers;  // the factor, the summand, and where each chain starts: equal chains would be one
   float* sums;           // one of each group
 };
+constexpr unsigned most_chains = 32;
 
 struct FmaKernel {
   CpuFunction function;
@@ -61,67 +62,65 @@ struct FmaKernel {
 
 #if defined(__x86_64__)
 
-// Written out, so that every chain is a register at any level of optimisation.
-#define SILICA_12(DO, i) \
-  DO(i)                  \
-  DO(i + 1)              \
-  DO(i + 2) DO(i + 3) DO(i + 4) DO(i + 5) DO(i + 6) DO(i + 7) DO(i + 8) DO(i + 9) DO(i + 10) DO(i + 11)
+// Twelve expressions, written out so that every chain is a register at any level of optimisation.
+#define SILICA_12(DO, i)                                                                                    \
+  DO(i), DO(i + 1), DO(i + 2), DO(i + 3), DO(i + 4), DO(i + 5), DO(i + 6), DO(i + 7), DO(i + 8), DO(i + 9), \
+      DO(i + 10), DO(i + 11)
 
 __attribute__((target("avx512f"))) void fma_avx512(const void* arguments, Groups groups) {
+#define SILICA_START(i) (sums[i] = _mm512_set1_ps(a.numbers[2 + i]))
+#define SILICA_FMA(i) (sums[i] = _mm512_fmadd_ps(sums[i], x, y))
+#define SILICA_ADD(i) (total = _mm512_add_ps(total, sums[i]))
   const auto& a = *static_cast<const FmaArguments*>(arguments);
-  const __m512 x = _mm512_set1_ps(a.factors[0]), y = _mm512_set1_ps(a.factors[1]);
+  const __m512 x = _mm512_set1_ps(a.numbers[0]), y = _mm512_set1_ps(a.numbers[1]);
   for (std::uint64_t group = groups.begin; group < groups.end; ++group) {
-    __m512 sums[24];
-#define SILICA_START(i) sums[i] = y;
-#define SILICA_FMA(i) sums[i] = _mm512_fmadd_ps(sums[i], x, y);
-#define SILICA_ADD(i) total = _mm512_add_ps(total, sums[i]);
-    SILICA_12(SILICA_START, 0)
-    SILICA_12(SILICA_START, 12)
+    __m512 sums[24], total = y;
+    SILICA_12(SILICA_START, 0), SILICA_12(SILICA_START, 12);
     for (unsigned round = 0; round < fma_rounds; ++round) {
-      SILICA_12(SILICA_FMA, 0) SILICA_12(SILICA_FMA, 12)
+      SILICA_12(SILICA_FMA, 0), SILICA_12(SILICA_FMA, 12);
     }
-    __m512 total = y;
-    SILICA_12(SILICA_ADD, 0)
-    SILICA_12(SILICA_ADD, 12)
-#undef SILICA_FMA
-#undef SILICA_ADD
+    SILICA_12(SILICA_ADD, 0), SILICA_12(SILICA_ADD, 12);
     a.sums[group] = _mm512_cvtss_f32(total);
   }
-}
-
-__attribute__((target("avx2,fma"))) void fma_avx2(const void* arguments, Groups groups) {
-  const auto& a = *static_cast<const FmaArguments*>(arguments);
-  const __m256 x = _mm256_set1_ps(a.factors[0]), y = _mm256_set1_ps(a.factors[1]);
-  for (std::uint64_t group = groups.begin; group < groups.end; ++group) {
-    __m256 sums[12];
-#define SILICA_FMA(i) sums[i] = _mm256_fmadd_ps(sums[i], x, y);
-#define SILICA_ADD(i) total = _mm256_add_ps(total, sums[i]);
-    SILICA_12(SILICA_START, 0)
-    for (unsigned round = 0; round < fma_rounds; ++round) {
-      SILICA_12(SILICA_FMA, 0)
-    }
-    __m256 total = y;
-    SILICA_12(SILICA_ADD, 0)
 #undef SILICA_START
 #undef SILICA_FMA
 #undef SILICA_ADD
+}
+
+__attribute__((target("avx2,fma"))) void fma_avx2(const void* arguments, Groups groups) {
+#define SILICA_START(i) (sums[i] = _mm256_set1_ps(a.numbers[2 + i]))
+#define SILICA_FMA(i) (sums[i] = _mm256_fmadd_ps(sums[i], x, y))
+#define SILICA_ADD(i) (total = _mm256_add_ps(total, sums[i]))
+  const auto& a = *static_cast<const FmaArguments*>(arguments);
+  const __m256 x = _mm256_set1_ps(a.numbers[0]), y = _mm256_set1_ps(a.numbers[1]);
+  for (std::uint64_t group = groups.begin; group < groups.end; ++group) {
+    __m256 sums[12], total = y;
+    SILICA_12(SILICA_START, 0);
+    for (unsigned round = 0; round < fma_rounds; ++round) SILICA_12(SILICA_FMA, 0);
+    SILICA_12(SILICA_ADD, 0);
     a.sums[group] = _mm256_cvtss_f32(total);
   }
+#undef SILICA_START
+#undef SILICA_FMA
+#undef SILICA_ADD
 }
 #undef SILICA_12
 
 #endif
 
-// A multiplication and an addition each, where there is nothing better.
+// Where there is nothing better.
 void multiply_add(const void* arguments, Groups groups) {
-  constexpr int chains = 32;
   const auto& a = *static_cast<const FmaArguments*>(arguments);
-  const float x = a.factors[0], y = a.factors[1];
+  const float x = a.numbers[0], y = a.numbers[1];
   for (std::uint64_t group = groups.begin; group < groups.end; ++group) {
-    float sums[chains];
-    for (float& sum : sums) sum = y;
+    float sums[most_chains];
+    std::copy_n(a.numbers + 2, most_chains, sums);
     for (unsigned round = 0; round < fma_rounds; ++round) {
+#if defined(__FP_FAST_FMAF)
+      for (float& sum : sums) sum = __builtin_fmaf(sum, x, y);
+#else
       for (float& sum : sums) sum = sum * x + y;
+#endif
     }
     a.sums[group] = 0;
     for (const float sum : sums) a.sums[group] += sum;
@@ -135,7 +134,7 @@ FmaKernel fma_kernel() {
     return {fma_avx2, 2.0 * 12 * 8 * fma_rounds};
   }
 #endif
-  return {multiply_add, 2.0 * 32 * fma_rounds};
+  return {multiply_add, 2.0 * most_chains * fma_rounds};
 }
 
 // ----
@@ -188,14 +187,16 @@ std::vector<LimitCandidate> Limits::beside(const Work& work) const {
     candidates.push_back({std::make_unique<ListRunner>(device_, encode, in, out), amount});
   };
   if (work.flops > 0) {
-    const Tensor factors(device_, {2}, std::vector{0.999f, 0.001f});
+    std::vector<float> values = {0.999f, 0.001f};
+    for (unsigned i = 0; i < most_chains; ++i) values.push_back(static_cast<float>(i));
+    const Tensor numbers(device_, {values.size()}, values);
     const std::size_t groups = 8 * threads_;
     add(static_cast<double>(groups) * fma_kernel().flops,
         [groups](auto& e, const Tensors& in, const Tensors& out) {
-          e.dispatch("bench.fma", {read(in[0], "factors"), write(out[0], "sums")}, std::uint64_t{0},
+          e.dispatch("bench.fma", {read(in[0], "numbers"), write(out[0], "sums")}, std::uint64_t{0},
                      Grid{groups});
         },
-        {factors}, {Tensor(device_, DType::f32, {groups})});
+        {numbers}, {Tensor(device_, DType::f32, {groups})});
   } else if (work.bytes > 0) {
     const auto bytes = static_cast<std::size_t>(work.bytes / 2);
     const Tensors in = {written(device_, bytes)}, out = {one_byte_each(device_, bytes)};
