@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Elementwise kernels on the CPU: load, compute in f32, round once to the output's dtype.
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
 
 #include "kernels/cpu.h"
 #include "kernels/prelude_cpp.h"
@@ -12,7 +18,7 @@ namespace {
 
 #include "kernels/dtypes.h"
 
-#include "kernels/dtypes_cpp.h"
+#include "kernels/stream.h"
 
 constexpr std::uint32_t tile =
     4096;  // elements a group: some microseconds of work, and 16 KiB of each operand
@@ -95,9 +101,7 @@ template <class Op, class T> struct MapArguments {
   float s;
 };
 
-template <class Op, class T> void map(const void* arguments, Groups groups) {
-  const MapArguments<Op, T> a = *static_cast<const MapArguments<Op, T>*>(arguments);
-  const Range range = elements(groups, a.n);
+template <class Op, class T> void map_range(const MapArguments<Op, T> a, Range range) {
   SILICA_INDEPENDENT
   for (std::uint64_t i = range.begin; i < range.end; ++i) {
     float in[Op::inputs], out[Op::outputs];
@@ -105,6 +109,28 @@ template <class Op, class T> void map(const void* arguments, Groups groups) {
     Op::apply(in, out, a.s);
     for (int j = 0; j < Op::outputs; ++j) a.out[j][i] = T::store(out[j]);
   }
+}
+
+// Tile by tile through the first-level cache.
+template <class Op, class T> void map_streamed(const MapArguments<Op, T>& a, Range range) {
+  using Element = typename T::Element;
+  alignas(64) Element results[Op::outputs][tile];
+  for (std::uint64_t begin = range.begin; begin < range.end; begin += tile) {
+    const std::uint64_t count = std::min<std::uint64_t>(tile, range.end - begin);
+    MapArguments<Op, T> part = a;
+    for (int j = 0; j < Op::inputs; ++j) part.in[j] = a.in[j] + begin;
+    for (int j = 0; j < Op::outputs; ++j) part.out[j] = results[j];
+    map_range(part, {0, count});
+    for (int j = 0; j < Op::outputs; ++j) stream(a.out[j] + begin, results[j], count * sizeof(Element));
+  }
+  end_stream();
+}
+
+template <class Op, class T> void map(const void* arguments, Groups groups) {
+  const MapArguments<Op, T>& a = *static_cast<const MapArguments<Op, T>*>(arguments);
+  const Range range = elements(groups, a.n);
+  const bool is_large = a.n * (Op::inputs + Op::outputs) * sizeof(typename T::Element) >= streamed_bytes;
+  is_large ? map_streamed(a, range) : map_range(a, range);
 }
 
 template <class From, class To> void cast(const void* arguments, Groups groups) {
@@ -140,7 +166,13 @@ void copy(const void* arguments, Groups groups) {
   };
   const Arguments a = *static_cast<const Arguments*>(arguments);
   const Range range = elements(groups, a.n);
-  if (a.x != a.y) std::memcpy(a.y + range.begin, a.x + range.begin, range.end - range.begin);
+  if (a.x == a.y) return;
+  if (2 * a.n < streamed_bytes) {
+    std::memcpy(a.y + range.begin, a.x + range.begin, range.end - range.begin);
+    return;
+  }
+  stream(a.y + range.begin, a.x + range.begin, range.end - range.begin);
+  end_stream();
 }
 
 void zero(const void* arguments, Groups groups) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Sums and maxima of a row, in C++. The order of a row's sum is part of the API (docs/exactness.md): element
 // i goes to lane i mod 256, ascending; the lanes are folded in halves. No include guard: it comes after
-// dtypes_cpp.h in the namespace of an instruction set.
+// dtypes.h in the namespace of an instruction set.
 
 constexpr std::uint64_t lanes = 256;
 

@@ -9,9 +9,7 @@ namespace silica::kernels::SILICA_ISA {
 
 namespace {
 
-#include "kernels/formulas.h"
-
-#include "kernels/dtypes_cpp.h"
+#include "kernels/dtypes.h"
 
 #include "kernels/row/lanes_cpp.h"
 
