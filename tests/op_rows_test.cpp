@@ -131,11 +131,11 @@ TEST_P(Rows, EveryOpHasAnOracle) {
 
 // More than 10,000 problems on the CPU.
 TEST_P(Rows, AreWithinTheirBoundsAndHaveTheBitsOfTheCpu) {
-  const int problems = on_cpu() ? 600 : 20;
+  const int problems = on_cpu() ? 600 : 15;
   const Device cpu = Device::open("cpu");
   int solved = 0;
+  Random random(1);
   for (const RowOp& op : row_ops()) {
-    Random random(solved + 1u);
     for (int i = 0; i < problems; ++i, ++solved) {
       const Problem p = make_problem(random, op, i);
       const std::vector<std::vector<float>> got = solve(device(), op, p);
@@ -151,7 +151,7 @@ TEST_P(Rows, AreWithinTheirBoundsAndHaveTheBitsOfTheCpu) {
       }
     }
   }
-  EXPECT_GT(solved, on_cpu() ? 10'000 : 300);
+  EXPECT_GT(solved, on_cpu() ? 10'000 : 200);
 }
 
 TEST_P(Rows, HalvesAreTheF32ResultRoundedOnce) {
@@ -175,7 +175,7 @@ TEST_P(Rows, SpecialValuesStayInTheirRow) {
   const Device cpu = Device::open("cpu");
   Random random(1);
   for (const RowOp& op : row_ops()) {
-    for (int i = 0; i < (on_cpu() ? 24 : 6); ++i) {
+    for (int i = 0; i < (on_cpu() ? 24 : 3); ++i) {
       Problem p = make_problem(random, op, 15 * (i % 8 + 1) + i % 3);  // ordinary values
       const Problem clean = p;
       if (op.in[0] != RowOp::matrix) continue;
