@@ -234,6 +234,29 @@ TEST_P(Norms, LayerNormIsTheWrittenOrderBitForBit) {
   }
 }
 
+// A sum over rows, which has a matmul's order.
+TEST_P(Norms, BackwardOfTheBiasIsTheWrittenOrderBitForBit) {
+  Random random(10);
+  for (const std::size_t rows : {1u, 255u, 256u, 257u, 700u}) {
+    const Problem p(random, rows, 77);
+    const Guarded dbias(device(), DType::f32, {p.cols});
+    run(device(), [&](CommandEncoder& e) {
+      layer_norm_backward(e, matrix(p, p.x), Tensor(), matrix(p, p.dy), Tensor(), Tensor(), dbias.tensor);
+    });
+    std::vector<float> want(p.cols);
+    for (std::size_t j = 0; j < p.cols; ++j) {
+      for (std::size_t block = 0; block < rows; block += 256) {
+        float sum = 0.0f;
+        for (std::size_t r = block; r < std::min<std::size_t>(rows, block + 256); ++r)
+          sum += p.dy[r * p.cols + j];
+        want[j] += sum;
+      }
+    }
+    EXPECT_TRUE(same_bits(get(dbias.tensor), want)) << rows;
+    EXPECT_TRUE(dbias.intact());
+  }
+}
+
 TEST_P(Norms, L2NormIsTheWrittenOrderBitForBit) {
   Random random(7);
   for (const std::size_t cols : {1u, 3u, 255u, 257u, 600u, 1025u}) {

@@ -118,6 +118,7 @@ double storage_error(DType dtype, double value) {
   return ::testing::AssertionSuccess();
 }
 
+// Other devices are held to the CPU's bits, and so solve fewer problems.
 class Rows : public DeviceTest {
  protected:
   bool on_cpu() const { return GetParam().starts_with("cpu"); }
@@ -128,13 +129,13 @@ TEST_P(Rows, EveryOpHasAnOracle) {
   EXPECT_EQ(row_ops().size(), oracle::row_ops().size());
 }
 
-// More than 10,000 problems on the CPU; the others are held to its bits.
+// More than 10,000 problems on the CPU.
 TEST_P(Rows, AreWithinTheirBoundsAndHaveTheBitsOfTheCpu) {
-  const int problems = on_cpu() ? 600 : 60;
+  const int problems = on_cpu() ? 600 : 15;
   const Device cpu = Device::open("cpu");
   int solved = 0;
+  Random random(1);
   for (const RowOp& op : row_ops()) {
-    Random random(solved + 1u);
     for (int i = 0; i < problems; ++i, ++solved) {
       const Problem p = make_problem(random, op, i);
       const std::vector<std::vector<float>> got = solve(device(), op, p);
@@ -150,13 +151,13 @@ TEST_P(Rows, AreWithinTheirBoundsAndHaveTheBitsOfTheCpu) {
       }
     }
   }
-  EXPECT_GT(solved, on_cpu() ? 10'000 : 1'000);
+  EXPECT_GT(solved, on_cpu() ? 10'000 : 200);
 }
 
 TEST_P(Rows, HalvesAreTheF32ResultRoundedOnce) {
   Random random(2);
   for (const RowOp& op : row_ops()) {
-    for (int i = 0; i < 30; ++i) {
+    for (int i = 0; i < (on_cpu() ? 30 : 3); ++i) {
       Problem p = make_problem(random, op, i);
       const std::vector<std::vector<float>> got = solve(device(), op, p);
       const DType dtype = std::exchange(p.dtype, DType::f32);
@@ -174,7 +175,7 @@ TEST_P(Rows, SpecialValuesStayInTheirRow) {
   const Device cpu = Device::open("cpu");
   Random random(1);
   for (const RowOp& op : row_ops()) {
-    for (int i = 0; i < 24; ++i) {
+    for (int i = 0; i < (on_cpu() ? 24 : 3); ++i) {
       Problem p = make_problem(random, op, 15 * (i % 8 + 1) + i % 3);  // ordinary values
       const Problem clean = p;
       if (op.in[0] != RowOp::matrix) continue;

@@ -110,13 +110,13 @@ void cross_entropy_backward(uint64_t row) {
   }
 }
 
-// Where p is 0 there is no term, whatever the logarithms are.
+// Where p is 0 so is the term, whatever the logarithms are.
 float divergence(Distribution p, Distribution q, uint64_t x, uint64_t z, uint64_t cols) {
   float sum = 0.0f;
   for (uint64_t i = me; i < cols; i += lanes) {
     float of_p = probability(p, x, i);
     precise float ratio = log_probability(p, x, i) - log_probability(q, z, i);
-    sum = select_(of_p == 0.0f, sum, fma_(of_p, ratio, sum));
+    sum = fma_(of_p, select_(of_p == 0.0f, 0.0f, ratio), sum);
   }
   return fold_sum(sum);
 }

@@ -180,12 +180,12 @@ template <class T> struct Distribution {
   float most, scale = 0.0f, log_sum = 0.0f;
 };
 
-// Where p is 0 there is no term, whatever the logarithms are.
+// Where p is 0 so is the term, whatever the logarithms are.
 template <class T> float divergence(Distribution<T> p, Distribution<T> q, std::uint64_t cols) {
   return row_sum(cols, [=](std::uint64_t i, float lane) {
     const float probability = p.probability(i);
-    const float term = fma_(probability, p.log_probability(i) - q.log_probability(i), lane);
-    return select_(probability == 0.0f, lane, term);
+    const float ratio = p.log_probability(i) - q.log_probability(i);
+    return fma_(probability, select_(probability == 0.0f, 0.0f, ratio), lane);
   });
 }
 

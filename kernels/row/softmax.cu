@@ -123,14 +123,14 @@ template <class Team> DEVICE Distribution distribution(const ElementOf<Team>* x,
   return {most, div_(1.0f, sum), log_(sum)};
 }
 
-// Where p is 0 there is no term, whatever the logarithms are.
+// Where p is 0 so is the term, whatever the logarithms are.
 template <class Team>
 DEVICE float divergence(Distribution p, Distribution q, const ElementOf<Team>* p_logits,
                         const ElementOf<Team>* q_logits, u64 cols, bool runs) {
   const auto add_term = [=](float lane, float x, float z) {
     const float probability = p.probability(x);
-    const float term = fma_(probability, p.log_probability(x) - q.log_probability(z), lane);
-    return select_(probability == 0.0f, lane, term);
+    const float ratio = p.log_probability(x) - q.log_probability(z);
+    return fma_(probability, select_(probability == 0.0f, 0.0f, ratio), lane);
   };
   return row_sum<Team>(cols, runs, add_term, p_logits, q_logits);
 }

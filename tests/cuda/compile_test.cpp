@@ -49,6 +49,7 @@ std::vector<Arguments> argument_blocks(const CatalogueRow& row) {
 
 std::vector<Kernel> kernels_of(const std::string& family) {
   std::vector<Kernel> kernels;
+  std::set<std::string> seen;  // but for the entry: some kernels have several names
   if (family == "probe")
     kernels = {{"probe", text_of("probe_", {"probe", "probe", "ProbeArguments", "", 256, 1})}};
   for (const CatalogueRow& row : catalogue()) {
@@ -57,8 +58,8 @@ std::vector<Kernel> kernels_of(const std::string& family) {
     for (const Arguments& arguments : argument_blocks(row)) {
       for (const std::uint64_t elements : {256u, 1u << 24}) {
         for (const unsigned multiprocessors : {1u, 1u << 30}) {
-          texts.insert(
-              text_of(row.name, row.choose(row, {{elements, 1, 1}, arguments.data(), multiprocessors})));
+          const Choice choice = row.choose(row, {{elements, 1, 1}, arguments.data(), multiprocessors});
+          if (seen.insert(text_of("", choice)).second) texts.insert(text_of(row.name, choice));
         }
       }
     }

@@ -222,6 +222,35 @@ TEST(Emulation, RowSizes) {
   }
 }
 
+// Every op on rows, the dtypes in turn; of even sizes in place where that is allowed.
+TEST(Emulation, RowOpsOfEverySizeAndDtype) {
+  constexpr DType dtypes[] = {DType::f32, DType::f16, DType::bf16};
+  constexpr std::size_t rows = 2;
+  std::size_t turn = 0;
+  for (const RowOp& op : row_ops()) {
+    for (const std::size_t cols : row_sizes) {
+      const DType dtype = dtypes[turn++ % 3];
+      const auto encode = [&](CommandEncoder& e) {
+        Tensors in, out;
+        for (const auto extent : op.in) {
+          const std::uint64_t seed = in.size() + 1;
+          in.push_back(extent == RowOp::ids ? random_ids(e, seed, rows, cols + 1)
+                                            : shifted(e, seed, dtype_of(extent, dtype),
+                                                      shape_of(extent, rows, cols), cols % 2, -9, 9));
+        }
+        for (const auto extent : op.out) {
+          out.push_back(shifted(e, 9, dtype_of(extent, dtype), shape_of(extent, rows, cols), cols % 2, 0, 0));
+        }
+        const bool may_share = op.in[0] == RowOp::matrix && op.out[0] == RowOp::matrix;
+        if (may_share && cols % 2 == 0 && !op.name.starts_with("kl_divergence")) out[0] = in[0];
+        op.encode(e, in, out);
+        return out;
+      };
+      expect_same(op.name + " " + std::string(to_string(dtype)) + " of " + std::to_string(cols), encode);
+    }
+  }
+}
+
 TEST(Emulation, SumOverManyRows) {
   constexpr Order one[] = {Order::shuffled};
   for (const std::size_t rows : {255u, 257u, 2047u, 2048u, 2049u, 5000u}) {
