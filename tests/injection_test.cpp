@@ -14,6 +14,8 @@
 #include "op_cases.h"
 
 namespace silica::test {
+inline void PrintTo(const OpCase& op, std::ostream* out) { *out << op.name; }
+
 namespace {
 
 // ---- every op
