@@ -101,7 +101,8 @@ template <class Op, class T> struct MapArguments {
   float s;
 };
 
-template <class Op, class T> void map_range(const MapArguments<Op, T> a, Range range) {
+// Not inlined: one copy of the loop, which is long, serves both ways below.
+template <class Op, class T> [[gnu::noinline]] void map_range(const MapArguments<Op, T> a, Range range) {
   SILICA_INDEPENDENT
   for (std::uint64_t i = range.begin; i < range.end; ++i) {
     float in[Op::inputs], out[Op::outputs];
