@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <deque>
+#include <mutex>
 #include <stdexcept>
 
 #include "core/format.h"
@@ -41,18 +42,19 @@ struct Acquire {
 // the process. So all that it may want are started here, by this thread: each is kept busy until the last has
 // been started, or else it would be woken in place of the next. Throws what oneTBB throws.
 void start_workers(unsigned count) {
-  const auto all_started = std::make_shared<std::atomic<bool>>(false);
-  std::deque<tbb::task_arena> arenas;  // of one worker each
-  struct End {
-    std::atomic<bool>& flag;
-    ~End() {
-      flag = true;
-      flag.notify_all();
+  static std::mutex one_at_a_time;
+  static std::atomic<unsigned> turn{0};
+  const std::lock_guard lock(one_at_a_time);
+  struct Turn {
+    ~Turn() {
+      ++turn;
+      turn.notify_all();
     }
-  } const end{*all_started};
-  for (unsigned i = 1; i < count; ++i) {
-    arenas.emplace_back(1, 0).enqueue([all_started] { all_started->wait(false); });
-  }
+  } const ends;
+  std::deque<tbb::task_arena> arenas;  // of one worker each
+  // What waits owns nothing: if its thread is not started, it is never run, nor destroyed.
+  const auto wait = [mine = turn.load()] { turn.wait(mine); };
+  for (unsigned i = 1; i < count; ++i) arenas.emplace_back(1, 0).enqueue(wait);
 }
 
 }  // namespace
