@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <map>
 
+#include "definitions.h"
 #include "op_cases.h"
+#include "support.h"
 
 namespace silica::test {
 namespace {
@@ -24,41 +26,6 @@ class Map : public DeviceTest {
     return values;
   }
 };
-
-// The mathematics of every row of ops.inc, and the error allowed in ulp; 0.5 is rounded correctly.
-struct Definition {
-  void (*exact)(const long double* in, long double* out);
-  double bound;
-};
-
-const std::map<std::string, Definition>& definitions() {
-  using Real = long double;
-  static const std::map<std::string, Definition> table = {
-      {"silu", {[](const Real* in, Real* out) { out[0] = oracle::silu(in[0]); }, 0.85}},
-      {"sigmoid", {[](const Real* in, Real* out) { out[0] = oracle::sigmoid(in[0]); }, 0.85}},
-      {"scale", {[](const Real* in, Real* out) { out[0] = Real{test_factor} * in[0]; }, 0.5}},
-      {"add", {[](const Real* in, Real* out) { out[0] = in[0] + in[1]; }, 0.5}},
-      {"sub", {[](const Real* in, Real* out) { out[0] = in[0] - in[1]; }, 0.5}},
-      {"mul", {[](const Real* in, Real* out) { out[0] = in[0] * in[1]; }, 0.5}},
-      {"swiglu", {[](const Real* in, Real* out) { out[0] = oracle::silu(in[0]) * in[1]; }, 2.2}},
-      {"silu_backward",
-       {[](const Real* in, Real* out) { out[0] = in[1] * oracle::silu_derivative(in[0]); }, 4.5}},
-      {"sigmoid_backward",
-       {[](const Real* in, Real* out) { out[0] = in[1] * oracle::sigmoid_derivative(in[0]); }, 2.4}},
-      {"scale_backward", {[](const Real* in, Real* out) { out[0] = Real{test_factor} * in[0]; }, 0.5}},
-      {"add_backward", {[](const Real* in, Real* out) { out[0] = out[1] = in[0]; }, 0.0}},
-      {"sub_backward", {[](const Real* in, Real* out) { out[0] = in[0], out[1] = -in[0]; }, 0.0}},
-      {"mul_backward",
-       {[](const Real* in, Real* out) { out[0] = in[2] * in[1], out[1] = in[2] * in[0]; }, 0.5}},
-      {"swiglu_backward",
-       {[](const Real* in, Real* out) {
-          out[0] = in[2] * in[1] * oracle::silu_derivative(in[0]);
-          out[1] = in[2] * oracle::silu(in[0]);
-        },
-        5.5}},
-  };
-  return table;
-}
 
 TEST_P(Map, EveryOpHasADefinition) {
   for (const ElementwiseOp& op : elementwise_ops()) EXPECT_TRUE(definitions().contains(op.name)) << op.name;
