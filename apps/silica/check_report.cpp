@@ -128,9 +128,7 @@ std::string closing_line(const CheckReport& report) {
 // JSON has no infinity; no error of f32 is larger than this many ulp.
 double finite(double value) { return std::min(value, 0x1p32); }
 
-Json to_json(const std::optional<double>& value) {
-  return value ? Json(finite(*value)) : Json();
-}
+Json to_json(const std::optional<double>& value) { return value ? Json(finite(*value)) : Json(); }
 
 Json to_json(const CheckResult& result) {
   const Outcome& outcome = result.outcome;
@@ -175,8 +173,8 @@ std::string check_table(const CheckReport& report) {
   }
   std::string text = device_lines(report) + "\n", failures;
   if (groups.empty()) return text + closing_line(report);
-  text += fmt::format("{:<{}}  {:<5}  {:<{}}  {:>12}  {:>9}  {:>9}  {}\n", "op", op_width, "dtype",
-                      "device", device_width, "bits", "worst ulp", "gradient", "result");
+  text += fmt::format("{:<{}}  {:<5}  {:<{}}  {:>12}  {:>9}  {:>9}  {}\n", "op", op_width, "dtype", "device",
+                      device_width, "bits", "worst ulp", "gradient", "result");
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const CheckResult& result = *groups[i].first;
     const Outcome& outcome = result.outcome;
@@ -207,8 +205,8 @@ std::string check_json(const CheckReport& report) {
   for (const CheckResult& result : report.results) checks.push_back(to_json(result));
   const auto failed = std::ranges::count(report.results, false, &CheckResult::passed);
   const Json document = {{"passed", report.passed()},     {"checks_failed", failed},
-                                   {"seconds", report.seconds},     {"exhaustive", report.exhaustive},
-                                   {"devices", std::move(devices)}, {"checks", std::move(checks)}};
+                         {"seconds", report.seconds},     {"exhaustive", report.exhaustive},
+                         {"devices", std::move(devices)}, {"checks", std::move(checks)}};
   return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
