@@ -36,6 +36,10 @@ struct Input {
 // the next ones for the gradients of the outputs.
 using Inputs = std::map<std::uint64_t, Input>;
 
+inline std::size_t batch_of(const Input& matrices) {
+  return matrices.shape.rank() < 3 ? 1 : matrices.shape[0];
+}
+
 // What an output is, in f64. Where terms cancel, an error is judged by the magnitude of the terms: the sum of
 // their absolute values; empty is the value's own.
 struct Exact {
@@ -76,6 +80,7 @@ struct OpCase {
   // it is compared with the CPU's baseline kernels on one thread.
   Reference reference = {};
   std::optional<Elementwise> elementwise = {};
+  bool takes_results = false;  // a backward op of its op's results: here they are not those of the inputs
 
   bool backward() const { return name.find("_backward") != name.npos; }
 };

@@ -123,6 +123,9 @@ inline std::vector<float> get(const Tensor& tensor) {
     case DType::bf16:
       convert(bf16());
       break;
+    case DType::u8:
+      for (const std::uint8_t element : tensor.download<std::uint8_t>()) values.push_back(element);
+      break;
     default:
       throw Error(ErrorCode::invalid_argument, "not a floating-point tensor");
   }

@@ -4,15 +4,15 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
+
+#include "row_oracle.h"
 
 namespace silica::check::exact {
 
 namespace {
 
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
-
-// Options that the rows leave as they are.
-const double norm_epsilon = NormOptions().epsilon;
 
 // A sum that notes how large its terms were.
 struct Sum {
@@ -30,47 +30,38 @@ void put(Exact& to, std::size_t i, const Sum& sum) {
   to.magnitudes[i] = sum.magnitude;
 }
 
-// A stored matrix, seen transposed or not.
+// One of a batch of stored matrices, seen transposed or not.
 struct Matrix {
-  const Input& stored;
+  const double* stored;
+  std::size_t stored_rows, stored_cols;
   bool transposed;
 
-  std::size_t rows() const { return transposed ? stored.shape.cols() : stored.shape.rows(); }
-  std::size_t cols() const { return transposed ? stored.shape.rows() : stored.shape.cols(); }
+  Matrix(const Input& batch, bool is_transposed, std::size_t index)
+      : stored_rows(batch.shape.rows() / batch_of(batch)),
+        stored_cols(batch.shape.cols()),
+        transposed(is_transposed) {
+    stored = &batch.values[index * stored_rows * stored_cols];
+  }
+  std::size_t rows() const { return transposed ? stored_cols : stored_rows; }
+  std::size_t cols() const { return transposed ? stored_rows : stored_cols; }
   double at(std::size_t i, std::size_t j) const {
-    return transposed ? stored.values[j * stored.shape.cols() + i]
-                      : stored.values[i * stored.shape.cols() + j];
+    return transposed ? stored[j * stored_cols + i] : stored[i * stored_cols + j];
   }
 };
 
-// a b, or its transpose.
-Exact product(const Matrix& a, const Matrix& b, bool transposed = false) {
-  const std::size_t m = a.rows(), n = b.cols();
-  Exact c = zeros(m * n);
+// Appends a b, or its transpose.
+void append_product(Exact& to, const Matrix& a, const Matrix& b, bool transposed = false) {
+  const std::size_t m = a.rows(), n = b.cols(), first = to.values.size();
+  to.values.resize(first + m * n);
+  to.magnitudes.resize(first + m * n);
   for (std::size_t i = 0; i < m; ++i) {
     for (std::size_t j = 0; j < n; ++j) {
       Sum sum;
       for (std::size_t k = 0; k < a.cols(); ++k) sum.add(a.at(i, k) * b.at(k, j));
-      put(c, transposed ? j * m + i : i * n + j, sum);
+      put(to, first + (transposed ? j * m + i : i * n + j), sum);
     }
   }
-  return c;
 }
-
-double scale_of_row(const double* x, std::size_t cols) {
-  double squares = 0.0;
-  for (std::size_t j = 0; j < cols; ++j) squares += x[j] * x[j];
-  return 1.0 / std::sqrt(squares / static_cast<double>(cols) + norm_epsilon);
-}
-
-// The largest of a row of logits, and the sum of exp(x - largest).
-struct Softmax {
-  double most, sum;
-
-  Softmax(const double* x, std::size_t cols) : most(*std::max_element(x, x + cols)), sum(0.0) {
-    for (std::size_t j = 0; j < cols; ++j) sum += std::exp(x[j] - most);
-  }
-};
 
 }  // namespace
 
@@ -94,83 +85,131 @@ Oracle constant(double value, std::size_t n) {
 }
 
 Oracle matmul(bool transpose_a, bool transpose_b) {
-  return [=](const Inputs& in) { return Outputs{product({in.at(1), transpose_a}, {in.at(2), transpose_b})}; };
+  return [=](const Inputs& in) {
+    Outputs c(1);
+    for (std::size_t i = 0; i < batch_of(in.at(1)); ++i) {
+      append_product(c[0], {in.at(1), transpose_a, i}, {in.at(2), transpose_b, i});
+    }
+    return c;
+  };
 }
 
 // da = dc b^T and db = a^T dc, stored as a and b are.
 Oracle matmul_backward(bool transpose_a, bool transpose_b) {
   return [=](const Inputs& in) {
-    return Outputs{product({in.at(3), false}, {in.at(2), !transpose_b}, transpose_a),
-                   product({in.at(1), !transpose_a}, {in.at(3), false}, transpose_b)};
+    Outputs d(2);
+    for (std::size_t i = 0; i < batch_of(in.at(1)); ++i) {
+      append_product(d[0], {in.at(3), false, i}, {in.at(2), !transpose_b, i}, transpose_a);
+      append_product(d[1], {in.at(1), !transpose_a, i}, {in.at(3), false, i}, transpose_b);
+    }
+    return d;
   };
 }
 
-Outputs rms_norm(const Inputs& in) {
-  const Input &x = in.at(1), &weight = in.at(2);
-  const std::size_t cols = x.shape.cols();
-  Exact y{x.values};
-  for (std::size_t r = 0; r < x.shape.rows(); ++r) {
-    const double scale = scale_of_row(&x.values[r * cols], cols);
-    for (std::size_t j = 0; j < cols; ++j) y.values[r * cols + j] *= scale * weight.values[j];
-  }
-  return {y};
+// row_oracle.h gives the error allowed to f32: of the magnitude, that is as many roundings as the bound has.
+Oracle row(const std::string& op, std::size_t cols) {
+  return [oracle = oracle::row_ops().at(op), cols](const Inputs& in) {
+    const Input& first = in.begin()->second;
+    const bool matrix = first.shape.rank() == 2;
+    oracle::RowProblem problem{matrix ? first.shape.rows() : first.shape.size(), cols, {}};
+    for (const auto& [number, input] : in) problem.in.push_back(input.values);
+    Outputs outputs;
+    for (const auto& output : oracle(problem)) {
+      outputs.emplace_back();
+      for (const oracle::Bounded& element : output) {
+        outputs.back().values.push_back(element.value);
+        outputs.back().magnitudes.push_back(element.bound / (row_bound * oracle::u));
+      }
+    }
+    return outputs;
+  };
 }
 
-// With s = 1 / sqrt(mean(x^2) + epsilon): dx = s w dy - s^3 x mean(x w dy), dweight = sum(dy x s).
-Outputs rms_norm_backward(const Inputs& in) {
-  const Input &x = in.at(1), &weight = in.at(2), &dy = in.at(3);
-  const std::size_t rows = x.shape.rows(), cols = x.shape.cols();
-  Exact dx = zeros(rows * cols);
-  std::vector<Sum> dweight(cols);
-  for (std::size_t r = 0; r < rows; ++r) {
-    const double *row = &x.values[r * cols], *dy_row = &dy.values[r * cols];
-    const double scale = scale_of_row(row, cols);
-    Sum dot;
-    for (std::size_t j = 0; j < cols; ++j) {
-      dot.add(dy_row[j] * weight.values[j] * row[j] / static_cast<double>(cols));
-      dweight[j].add(dy_row[j] * row[j] * scale);
+// ---- movement
+
+Oracle transpose(std::uint64_t number) {
+  return [=](const Inputs& in) {
+    Exact y;
+    for (std::size_t i = 0; i < batch_of(in.at(number)); ++i) {
+      const Matrix x(in.at(number), true, i);
+      for (std::size_t r = 0; r < x.rows(); ++r) {
+        for (std::size_t c = 0; c < x.cols(); ++c) y.values.push_back(x.at(r, c));
+      }
     }
-    for (std::size_t j = 0; j < cols; ++j) {
-      const double direct = scale * dy_row[j] * weight.values[j], factor = scale * scale * scale * row[j];
-      dx.values[r * cols + j] = direct - factor * dot.value;
-      dx.magnitudes[r * cols + j] = std::abs(direct) + std::abs(factor) * dot.magnitude;
-    }
-  }
-  Exact dw = zeros(cols);
-  for (std::size_t j = 0; j < cols; ++j) put(dw, j, dweight[j]);
-  return {dx, dw};
+    return Outputs{y};
+  };
 }
 
-Outputs cross_entropy(const Inputs& in) {
-  const Input &logits = in.at(1), &targets = in.at(2);
-  const std::size_t rows = logits.shape.rows(), cols = logits.shape.cols();
-  Sum loss;
-  for (std::size_t r = 0; r < rows; ++r) {
-    const double* x = &logits.values[r * cols];
-    const Softmax softmax(x, cols);
-    loss.add((std::log(softmax.sum) - (x[static_cast<std::size_t>(targets.values[r])] - softmax.most)) /
-             static_cast<double>(rows));
-  }
-  return {{{loss.value}, {loss.magnitude}}};
+Oracle slice(std::vector<SliceOptions> parts) {
+  return [parts = std::move(parts)](const Inputs& in) {
+    const Matrix x(in.at(1), false, 0);
+    Outputs outputs;
+    for (const SliceOptions& part : parts) {
+      Exact& y = outputs.emplace_back();
+      for (std::size_t r = part.row_begin; r < std::min(x.rows(), part.row_end); ++r) {
+        for (std::size_t c = part.col_begin; c < std::min(x.cols(), part.col_end); ++c) {
+          y.values.push_back(x.at(r, c));
+        }
+      }
+    }
+    return outputs;
+  };
 }
 
-Outputs cross_entropy_backward(const Inputs& in) {
-  const Input &logits = in.at(1), &targets = in.at(2);
-  const std::size_t rows = logits.shape.rows(), cols = logits.shape.cols();
-  const double factor = in.at(3).values[0] / static_cast<double>(rows);
-  Exact dlogits = zeros(rows * cols);
-  for (std::size_t r = 0; r < rows; ++r) {
-    const double* x = &logits.values[r * cols];
-    const Softmax softmax(x, cols);
-    for (std::size_t j = 0; j < cols; ++j) {
-      Sum sum;
-      sum.add(factor * std::exp(x[j] - softmax.most) / softmax.sum);
-      if (static_cast<double>(j) == targets.values[r]) sum.add(-factor);
-      put(dlogits, r * cols + j, sum);
+Oracle slice_backward(const SliceOptions& part, const Shape& shape) {
+  return [=](const Inputs& in) {
+    Exact dx{std::vector<double>(shape.size())};
+    auto next = in.at(2).values.begin();
+    for (std::size_t r = part.row_begin; r < part.row_end; ++r) {
+      for (std::size_t c = part.col_begin; c < part.col_end; ++c) dx.values[r * shape.cols() + c] = *next++;
     }
-  }
-  return {dlogits};
+    return Outputs{dx};
+  };
 }
+
+Oracle concat(Axis axis) {
+  return [=](const Inputs& in) {
+    Exact y;
+    const std::size_t rows = in.at(1).shape.rows(), cols = in.at(1).shape.cols();
+    for (std::size_t i = 0; i < 3 * rows * cols; ++i) {
+      const std::size_t part = axis == Axis::rows ? i / (rows * cols) : i / cols % 3;
+      const std::size_t row = axis == Axis::rows ? i / cols % rows : i / (3 * cols);
+      y.values.push_back(in.at(part + 1).values[row * cols + i % cols]);
+    }
+    return Outputs{y};
+  };
+}
+
+Oracle concat_backward(Axis axis) {
+  return [=](const Inputs& in) {
+    const Input& dy = in.at(4);
+    const std::size_t part = axis == Axis::rows ? dy.values.size() / 3 : dy.shape.cols() / 3;
+    Outputs gradients(3);
+    for (std::size_t i = 0; i < dy.values.size(); ++i) gradients[i / part % 3].values.push_back(dy.values[i]);
+    return gradients;
+  };
+}
+
+Oracle broadcast_row(std::size_t rows) {
+  return [=](const Inputs& in) {
+    Exact y;
+    for (std::size_t r = 0; r < rows; ++r) {
+      y.values.insert(y.values.end(), in.at(1).values.begin(), in.at(1).values.end());
+    }
+    return Outputs{y};
+  };
+}
+
+Outputs broadcast_row_backward(const Inputs& in) {
+  const Input& dy = in.at(2);
+  std::vector<Sum> sums(dy.shape.cols());
+  for (std::size_t i = 0; i < dy.values.size(); ++i) sums[i % sums.size()].add(dy.values[i]);
+  Exact dx = zeros(sums.size());
+  for (std::size_t j = 0; j < sums.size(); ++j) put(dx, j, sums[j]);
+  return {dx};
+}
+
+// ---- tables, and the optimizer
 
 Outputs embedding(const Inputs& in) {
   const Input &table = in.at(1), &ids = in.at(2);

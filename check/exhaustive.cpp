@@ -7,6 +7,8 @@
 #include <optional>
 #include <thread>
 
+#include "oracle.h"
+
 namespace silica::check {
 
 namespace {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <limits>
 #include <map>
 #include <string>
@@ -27,6 +28,12 @@ namespace {
     SILICA_ARGUMENTS(x = in[0], dy = in[1]);                \
     out[0] = dy * (derivative);                             \
   }
+#define SILICA_UNARY_LINEAR(op, y)                 \
+  void op##_formula(const float* in, float* out) { \
+    SILICA_ARGUMENTS(x = in[0]);                   \
+    out[0] = y;                                    \
+  }                                                \
+  void op##_backward_formula(const float* in, float* out) { op##_formula(in, out); }
 #define SILICA_UNARY_SCALAR(op, y, derivative)     \
   void op##_formula(const float* in, float* out) { \
     SILICA_ARGUMENTS(x = in[0], s = test_factor);  \
@@ -53,18 +60,32 @@ namespace {
     out[0] = da;                                            \
     out[1] = db;                                            \
   }
+#define SILICA_BINARY_SCALAR(op, c, da, db)                  \
+  void op##_formula(const float* in, float* out) {           \
+    SILICA_ARGUMENTS(a = in[0], b = in[1], s = test_factor); \
+    out[0] = c;                                              \
+  }                                                          \
+  void op##_backward_formula(const float* in, float* out) {  \
+    SILICA_ARGUMENTS(dc = in[0], s = test_factor);           \
+    out[0] = da;                                             \
+    out[1] = db;                                             \
+  }
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
 
 const std::map<std::string, Formula, std::less<>>& formulas() {
   static const std::map<std::string, Formula, std::less<>> table = {
 #define SILICA_UNARY(op, ...) {#op, op##_formula}, {#op "_backward", op##_backward_formula},
+#define SILICA_UNARY_LINEAR(op, ...) SILICA_UNARY(op)
 #define SILICA_UNARY_SCALAR(op, ...) SILICA_UNARY(op)
 #define SILICA_BINARY(op, ...) SILICA_UNARY(op)
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_UNARY(op)
+#define SILICA_BINARY_SCALAR(op, ...) SILICA_UNARY(op)
 #include "kernels/ops.inc"
   };
   return table;
@@ -98,8 +119,11 @@ struct Matrix {
   std::size_t rows, cols;
   std::vector<float> values;
 
-  Matrix(const Input& input, bool transposed)
-      : rows(input.shape.rows()), cols(input.shape.cols()), values(floats(input)) {
+  // One of a batch of stored matrices, seen transposed or not.
+  Matrix(const Input& input, bool transposed, std::size_t index)
+      : rows(input.shape.rows() / batch_of(input)), cols(input.shape.cols()) {
+    const auto first = input.values.begin() + static_cast<std::ptrdiff_t>(index * rows * cols);
+    values.assign(first, first + static_cast<std::ptrdiff_t>(rows * cols));
     if (transposed) *this = transpose();
   }
   Matrix(std::size_t r, std::size_t c) : rows(r), cols(c), values(r * c) {}
@@ -119,6 +143,10 @@ Matrix product(const Matrix& a, const Matrix& b) {
         a.cols, [&](std::size_t k, float sum) { return std::fma(left[k], right[k * b.cols], sum); });
   }
   return c;
+}
+
+void append(std::vector<float>& to, const Matrix& m) {
+  to.insert(to.end(), m.values.begin(), m.values.end());
 }
 
 float scale_of_row(const float* x, std::size_t cols) {
@@ -154,17 +182,26 @@ Reference constant(float value, std::size_t n) {
 
 Reference matmul(bool transpose_a, bool transpose_b) {
   return [=](const Inputs& in) {
-    return Outputs{product({in.at(1), transpose_a}, {in.at(2), transpose_b}).values};
+    Outputs c(1);
+    for (std::size_t i = 0; i < batch_of(in.at(1)); ++i) {
+      append(c[0], product({in.at(1), transpose_a, i}, {in.at(2), transpose_b, i}));
+    }
+    return c;
   };
 }
 
 // da = dc b^T and db = a^T dc, stored as a and b are.
 Reference matmul_backward(bool transpose_a, bool transpose_b) {
   return [=](const Inputs& in) {
-    const Matrix dc(in.at(3), false);
-    const Matrix da = product(dc, {in.at(2), !transpose_b}), db = product({in.at(1), !transpose_a}, dc);
-    return Outputs{transpose_a ? da.transpose().values : da.values,
-                   transpose_b ? db.transpose().values : db.values};
+    Outputs d(2);
+    for (std::size_t i = 0; i < batch_of(in.at(1)); ++i) {
+      const Matrix dc(in.at(3), false, i);
+      const Matrix da = product(dc, {in.at(2), !transpose_b, i}),
+                   db = product({in.at(1), !transpose_a, i}, dc);
+      append(d[0], transpose_a ? da.transpose() : da);
+      append(d[1], transpose_b ? db.transpose() : db);
+    }
+    return d;
   };
 }
 

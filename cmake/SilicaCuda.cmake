@@ -2,8 +2,9 @@
 # The CUDA backend: built everywhere, as it opens the driver and NVRTC at run time. The device text is embedded.
 function(silica_add_cuda target)
   set(files kernels/cuda.h kernels/prelude_cuda.h kernels/formulas.h kernels/ops.inc kernels/adamw/adamw.h
-    kernels/adamw/adamw.cu kernels/embedding/embedding.cu kernels/map/map.cu kernels/matmul/matmul.cu
-    kernels/probe/probe.cu kernels/row/row.cu)
+    kernels/adamw/adamw.cu kernels/embedding/embedding.cu kernels/layout/layout.cu kernels/map/approximation.h
+    kernels/map/map.cu kernels/matmul/matmul.cu kernels/matmul/panels.h kernels/probe/probe.cu kernels/row/lanes_cuda.h
+    kernels/row/row.cu kernels/row/softmax.cu)
   set(embedded ${PROJECT_BINARY_DIR}/cuda_text.cpp)
   list(TRANSFORM files PREPEND ${PROJECT_SOURCE_DIR}/ OUTPUT_VARIABLE paths)
   add_custom_command(OUTPUT ${embedded}
@@ -11,8 +12,8 @@ function(silica_add_cuda target)
             -P ${PROJECT_SOURCE_DIR}/cmake/SilicaEmbed.cmake
     DEPENDS ${paths} ${PROJECT_SOURCE_DIR}/cmake/SilicaEmbed.cmake VERBATIM)
   set(backend src/backends/cuda)
-  target_sources(${target} PRIVATE ${embedded} ${backend}/catalogue.cpp ${backend}/device.cpp ${backend}/driver.cpp
-    ${backend}/memory.cpp ${backend}/nvrtc.cpp ${backend}/pipeline.cpp ${backend}/probe.cpp ${backend}/queue.cpp src/core/disk_cache.cpp
-    src/core/sha256.cpp)
+  target_sources(${target} PRIVATE ${embedded} ${backend}/catalogue.cpp ${backend}/cublaslt.cpp ${backend}/device.cpp
+    ${backend}/driver.cpp ${backend}/library.cpp ${backend}/memory.cpp ${backend}/nvrtc.cpp ${backend}/pipeline.cpp
+    ${backend}/probe.cpp ${backend}/queue.cpp)
   target_link_libraries(${target} PRIVATE ${CMAKE_DL_LIBS})
 endfunction()

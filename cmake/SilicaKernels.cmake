@@ -17,8 +17,8 @@ function(silica_add_cpu_kernels target)
   foreach(isa IN LISTS isas)
     set(kernels silica_kernels_${isa})
     add_library(${kernels} OBJECT
-      kernels/adamw/adamw.cpp kernels/embedding/embedding.cpp kernels/map/map.cpp kernels/matmul/matmul.cpp
-      kernels/row/row.cpp)
+      kernels/adamw/adamw.cpp kernels/embedding/embedding.cpp kernels/layout/layout.cpp kernels/map/map.cpp
+      kernels/matmul/matmul.cpp kernels/row/row.cpp kernels/row/softmax.cpp)
     silica_target(${kernels})
     target_compile_features(${kernels} PRIVATE cxx_std_20)
     target_compile_definitions(${kernels} PRIVATE SILICA_ISA=${isa})

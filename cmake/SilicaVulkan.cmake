@@ -7,8 +7,9 @@ find_program(SILICA_GLSLANG glslangValidator HINTS $ENV{VULKAN_SDK}/bin)
 mark_as_advanced(SILICA_VULKAN_HEADERS SILICA_GLSLANG)
 
 set(SILICA_VULKAN_SHADERS
-  kernels/adamw/adamw.comp kernels/embedding/embedding.comp kernels/map/bytes.comp kernels/map/map.comp
-  kernels/matmul/matmul.comp kernels/probe/probe.comp kernels/row/row.comp)
+  kernels/adamw/adamw.comp kernels/embedding/embedding.comp kernels/layout/layout.comp kernels/map/bytes.comp
+  kernels/map/map.comp kernels/matmul/matmul.comp kernels/probe/probe.comp kernels/row/row.comp
+  kernels/row/softmax.comp)
 
 # Sets SILICA_SPIRV_MODULES in the caller to the .spv files.
 function(silica_add_vulkan_backend target)
@@ -50,7 +51,7 @@ function(silica_add_vulkan_backend target)
     CONTENT "#include <cstdint>\nnamespace silica::vulkan {\nnamespace {\n${includes}}\n}
 #define SILICA_VULKAN_MODULES(X)${rows}\n")
   target_sources(${target} PRIVATE ${headers}
-    src/backends/vulkan/allocator.cpp src/backends/vulkan/cache.cpp src/backends/vulkan/context.cpp
+    src/backends/vulkan/allocator.cpp src/backends/vulkan/context.cpp
     src/backends/vulkan/device.cpp src/backends/vulkan/kernels.cpp src/backends/vulkan/loader.cpp
     src/backends/vulkan/memory.cpp src/backends/vulkan/pipeline.cpp src/backends/vulkan/probe.cpp
     src/backends/vulkan/queue.cpp)

@@ -21,15 +21,19 @@ class Sink {
 #define SILICA_FAMILIES                 \
   void map_kernels(Sink& sink);         \
   void row_kernels(Sink& sink);         \
+  void softmax_kernels(Sink& sink);     \
   void matmul_kernels(Sink& sink);      \
   void embedding_kernels(Sink& sink);   \
   void adamw_kernels(Sink& sink);       \
+  void layout_kernels(Sink& sink);      \
   inline void add_kernels(Sink& sink) { \
     map_kernels(sink);                  \
     row_kernels(sink);                  \
+    softmax_kernels(sink);              \
     matmul_kernels(sink);               \
     embedding_kernels(sink);            \
     adamw_kernels(sink);                \
+    layout_kernels(sink);               \
   }
 
 namespace baseline {

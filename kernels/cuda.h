@@ -61,14 +61,97 @@ DEVICE u32 round_f16x2(float low, float high) { return f32_to_f16_(low) | f32_to
 DEVICE u32 round_bf16x2(float low, float high) { return f32_to_bf16_(low) | f32_to_bf16_(high) << 16; }
 #endif
 
+// ---- shared memory: what the launch gives, and copies into it that do not hold up the thread
+
+#ifdef __CUDA_ARCH__
+DEVICE float* dynamic_shared() {
+  extern __shared__ __align__(16) float memory[];
+  return memory;
+}
+// 16 bytes, or 16 zeros.
+DEVICE void copy_async(float* to, const float* from, bool inside) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(u32(__cvta_generic_to_shared(to))),
+               "l"(from), "r"(inside ? 16 : 0));
+}
+DEVICE void end_async_group() { asm volatile("cp.async.commit_group;"); }
+// Until no more than the last `count` groups are under way.
+template <int count> DEVICE void wait_async_groups() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(count) : "memory");
+}
+#endif
+
+// ---- the floating-point dtypes, as types: an element, and what a word of 4 bytes holds
+
+struct F32 {
+  using Element = float;
+  static constexpr u32 per_word = 1;
+  DEVICE float load(float x) { return x; }
+  DEVICE float store(float x) { return x; }
+  DEVICE void unpack(u32 word, float* x) { x[0] = from_bits_(word); }
+  DEVICE u32 pack(const float* x) { return bits_(x[0]); }
+};
+struct F16 {
+  using Element = u16;
+  static constexpr u32 per_word = 2;
+  DEVICE float load(u16 x) { return widen_f16(x); }
+  DEVICE u16 store(float x) { return u16(round_f16x2(x, 0.0f)); }
+  DEVICE void unpack(u32 word, float* x) {
+    x[0] = widen_f16(word & 0xffffu);
+    x[1] = widen_f16(word >> 16);
+  }
+  DEVICE u32 pack(const float* x) { return round_f16x2(x[0], x[1]); }
+};
+struct BF16 {
+  using Element = u16;
+  static constexpr u32 per_word = 2;
+  DEVICE float load(u16 x) { return bf16_to_f32_(x); }
+  DEVICE u16 store(float x) { return u16(round_bf16x2(x, 0.0f)); }
+  DEVICE void unpack(u32 word, float* x) {
+    x[0] = from_bits_(word << 16);
+    x[1] = from_bits_(word & 0xffff0000u);
+  }
+  DEVICE u32 pack(const float* x) { return round_bf16x2(x[0], x[1]); }
+};
+
+// `width` elements in words of 4 bytes, which move 16 bytes at a time.
+template <class T, u32 width> struct Vector {
+  static constexpr u32 words = width / T::per_word;
+  Words4 part[words / 4];
+
+  __device__ __forceinline__ void load(const typename T::Element* from) {
+#pragma unroll
+    for (u32 p = 0; p < words / 4; ++p) part[p] = reinterpret_cast<const Words4*>(from)[p];
+  }
+  __device__ __forceinline__ void store(typename T::Element* to) const {
+#pragma unroll
+    for (u32 p = 0; p < words / 4; ++p) reinterpret_cast<Words4*>(to)[p] = part[p];
+  }
+  __device__ __forceinline__ void unpack(float* x) const {
+#pragma unroll
+    for (u32 w = 0; w < words; ++w) T::unpack(part[w / 4].word[w % 4], x + w * T::per_word);
+  }
+  __device__ __forceinline__ void pack(const float* x) {
+#pragma unroll
+    for (u32 w = 0; w < words; ++w) part[w / 4].word[w % 4] = T::pack(x + w * T::per_word);
+  }
+};
+
 #ifndef SILICA_BLOCKS
 #define SILICA_BLOCKS 1
 #endif
+
+// In a graph a block may start before the kernel in front has ended; here it waits for it.
+DEVICE void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 #ifdef SILICA_ENTRY
 #define SILICA_DEFINE_ENTRY                                                   \
   extern "C" __global__ void __launch_bounds__(SILICA_THREADS, SILICA_BLOCKS) \
       SILICA_ENTRY(const SILICA_ARGUMENTS a) {                                \
+    wait_for_previous();                                                      \
     SILICA_KERNEL(a);                                                         \
   }
 #else

@@ -92,29 +92,63 @@ FORMULA(REAL) log_(REAL x) {
   return select_(x == 0.0f, from_bits_(0xff800000u), result);
 }
 
-// ---- sigmoid, silu ----
+// ---- pairs, and cumulative distributions ----
 
-// sigmoid(x) = (quotient + correction) * scale1 * scale2, from E = e^-|x| so that nothing overflows or
-// cancels: 1 / (1 + E) for x >= 0, E / (1 + E) for x < 0.
-struct SigmoidParts {
+// An unevaluated sum.
+struct Pair {
+  REAL hi;
+  REAL lo;
+};
+
+// e^(x + x_lo), for |x_lo| < 2^-15.
+FORMULA(ExpParts) exp_parts_of_pair(REAL x, REAL x_lo) {
+  ExpParts e = exp_parts(x);
+  e.lo = fma_(e.hi, x_lo, e.lo);
+  return e;
+}
+
+// A probability P(x) = (quotient + correction) * scale1 * scale2: the scales are those of e^-|..| for x < 0,
+// so that the left tail keeps its accuracy; they are 1 for x >= 0.
+struct CdfParts {
   REAL quotient;
   REAL correction;
   REAL scale1;
   REAL scale2;
 };
 
-// From 130 on, the functions here are at their limits. NaN passes.
-FORMULA(REAL) clamped_magnitude(REAL x) {
+// |x|, but no more than a limit from which on a function is at its limits. NaN passes.
+FORMULA(REAL) clamped_magnitude(REAL x, REAL limit) {
   REAL a = abs_(x);
-  return select_(130.0f < a, 130.0f, a);
+  return select_(limit < a, limit, a);
+}
+
+// The same on the bits, which is one instruction; NaN becomes the limit.
+FORMULA(REAL) clamped_magnitude_bits(REAL x, REAL limit) {
+  UINT a = bits_(x) & 0x7fffffffu;
+  return from_bits_(select_(int(a) < int(bits_(limit)), a, bits_(limit)));
 }
 
 // The sign bit, so that no floating-point comparison is needed; -0 may count as negative.
 FORMULA(bool) is_negative(REAL x) { return int(bits_(x)) < 0; }
 
-FORMULA(SigmoidParts) sigmoid_parts(REAL magnitude, bool negative) {
-  SigmoidParts s;
-  ExpParts e = exp_parts(-magnitude);
+FORMULA(REAL) with_sign_of(REAL magnitude, REAL x) {
+  return from_bits_(bits_(magnitude) | (bits_(x) & 0x80000000u));
+}
+
+// x P(x), given P(x) for |x| up to a limit; beyond it the result is x or -0. NaN is put back here.
+FORMULA(REAL) times_cdf(REAL x, REAL limit, CdfParts p) {
+  // The first scale is exact on |x|: where it is not 1, |x| > 0.3.
+  REAL scaled = clamped_magnitude_bits(x, limit) * p.scale1;
+  REAL y = fma_(scaled, p.quotient, scaled * p.correction) * p.scale2;
+  return select_(x <= limit, with_sign_of(y, x), x);
+}
+
+// ---- sigmoid, silu ----
+
+// sigmoid(x) from E = e^-|x| so that nothing overflows or cancels: 1 / (1 + E) for x >= 0, E / (1 + E) for x
+// < 0.
+FORMULA(CdfParts) sigmoid_parts(ExpParts e, bool negative) {
+  CdfParts s;
   REAL scale = e.scale1 * e.scale2;
   // 1 + E as a float pair (Fast2Sum: E <= 1).
   REAL exp_hi = e.hi * scale;
@@ -133,26 +167,19 @@ FORMULA(SigmoidParts) sigmoid_parts(REAL magnitude, bool negative) {
 }
 
 FORMULA(REAL) sigmoid(REAL x) {
-  SigmoidParts s = sigmoid_parts(clamped_magnitude(x), is_negative(x));
+  CdfParts s = sigmoid_parts(exp_parts(-clamped_magnitude(x, 130.0f)), is_negative(x));
   return (s.quotient + s.correction) * s.scale1 * s.scale2;
 }
 
-// x * sigmoid(x). silu(-inf) = -0, silu(inf) = inf, silu(+-0) = +-0.
+// x * sigmoid(x). silu(-inf) = -0, silu(inf) = inf, silu(+-0) = +-0; the gelus alike.
 FORMULA(REAL) silu(REAL x) {
-  // Clamped as an integer, which is one instruction; NaN is put back by the last line.
-  UINT a = bits_(x) & 0x7fffffffu;
-  REAL magnitude = from_bits_(select_(int(a) < 0x43020000, a, 0x43020000u));
-  SigmoidParts s = sigmoid_parts(magnitude, is_negative(x));
-  // The first scale is exact on |x|: where it is not 1, |x| > 0.3.
-  REAL scaled = magnitude * s.scale1;
-  REAL y = fma_(scaled, s.quotient, scaled * s.correction) * s.scale2;
-  y = from_bits_(bits_(y) | (bits_(x) & 0x80000000u));
-  return select_(x <= 130.0f, y, x);
+  REAL a = clamped_magnitude_bits(x, 130.0f);
+  return times_cdf(x, 130.0f, sigmoid_parts(exp_parts(-a), is_negative(x)));
 }
 
-// sigmoid(x) * (1 - sigmoid(x)) = E / (1 + E)^2, E = e^-|x|.
-FORMULA(REAL) sigmoid_derivative(REAL x) {
-  REAL a = clamped_magnitude(x);
+// factor * E / (1 + E)^2, E = e^-|x|; factor is a power of two.
+FORMULA(REAL) logistic_density(REAL x, REAL factor) {
+  REAL a = clamped_magnitude(x, 130.0f);
   ExpParts e = exp_parts(-a);
   REAL scale = e.scale1 * e.scale2;
   REAL exp_hi = e.hi * scale;
@@ -164,27 +191,27 @@ FORMULA(REAL) sigmoid_derivative(REAL x) {
   REAL quotient = e.hi * inverse;
   REAL remainder = fma_(-quotient, square, e.hi);
   remainder = fma_(-quotient, square_lo, remainder) + e.lo;
-  return fma_(remainder, inverse, quotient) * e.scale1 * e.scale2;
+  return fma_(remainder, inverse, quotient) * factor * e.scale1 * e.scale2;
 }
 
-// s (1 + x (1 - s)) with s = sigmoid(x): (D + x E) / D^2 for x >= 0, E (D + x) / D^2 for x < 0, where E =
-// e^-|x|, D = 1 + E. At -inf it is -0, the limit from below; at inf it is 1.
-FORMULA(REAL) silu_derivative(REAL x) {
-  REAL a = clamped_magnitude(x);
-  bool negative = is_negative(x);
-  ExpParts e = exp_parts(-a);
+// sigmoid(x) * (1 - sigmoid(x))
+FORMULA(REAL) sigmoid_derivative(REAL x) { return logistic_density(x, 1.0f); }
+
+// The derivative of x sigmoid(w(x)) is s + v (1 - s) s, with s = sigmoid(w) and v = x w'. For an odd w of x's
+// sign and E = e^-|w|, D = 1 + E it is (D + v E) / D^2 for x >= 0, E (D - v) / D^2 for x < 0.
+FORMULA(REAL) sigmoid_gate_derivative(ExpParts e, Pair v, bool negative) {
   REAL scale = e.scale1 * e.scale2;
   REAL exp_hi = e.hi * scale;
   REAL exp_lo = e.lo * scale;
   REAL d = 1.0f + exp_hi;
   REAL d_lo = (exp_hi - (d - 1.0f)) + exp_lo;
-  // D - a by TwoSum, as either may be the larger.
-  REAL w = d - a;
+  // D - v by TwoSum, as either may be the larger.
+  REAL w = d - v.hi;
   REAL part = w - d;
-  REAL w_lo = ((d - (w - part)) - (a + part)) + d_lo;
-  // The product is a * E, to which D is added, or (D - a) * (hi + lo of E), which is scaled at the end.
-  REAL left = select_(negative, w, a);
-  REAL left_lo = select_(negative, w_lo, 0.0f);
+  REAL w_lo = ((d - (w - part)) - (v.hi + part)) + (d_lo - v.lo);
+  // The product is v * E, to which D is added, or (D - v) * (hi + lo of E), which is scaled at the end.
+  REAL left = select_(negative, w, v.hi);
+  REAL left_lo = select_(negative, w_lo, v.lo);
   REAL right = select_(negative, e.hi, exp_hi);
   REAL right_lo = select_(negative, e.lo, exp_lo);
   REAL product = left * right;
@@ -200,7 +227,16 @@ FORMULA(REAL) silu_derivative(REAL x) {
   REAL remainder = fma_(-quotient, square, numerator);
   remainder = fma_(-quotient, square_lo, remainder) + numerator_lo;
   REAL y = fma_(remainder, inverse, quotient);
-  y = y * select_(negative, e.scale1, 1.0f) * select_(negative, e.scale2, 1.0f);
+  return y * select_(negative, e.scale1, 1.0f) * select_(negative, e.scale2, 1.0f);
+}
+
+// At -inf it is -0, the limit from below; at inf it is 1.
+FORMULA(REAL) silu_derivative(REAL x) {
+  REAL a = clamped_magnitude(x, 130.0f);
+  Pair v;
+  v.hi = a;
+  v.lo = 0.0f;
+  REAL y = sigmoid_gate_derivative(exp_parts(-a), v, is_negative(x));
   // D - a cancels near the root -1.2784645427610738, so there: the expansion at the float next to it,
   // whose value is the constant term. The other coefficients: fitted to (f(h) - f(0)) / h as for exp, |h| <=
   // 1/32.
@@ -210,6 +246,215 @@ FORMULA(REAL) silu_derivative(REAL x) {
   REAL near_root = fma_(h, 0.217811704f, fma_(h, h * q, -2.82703971e-9f));
   return select_(abs_(h) < 0.03125f, near_root, y);
 }
+
+// ---- gelu, tanh form: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 = x sigmoid(w) ----
+
+// a (c1 + c2 a^2) for a >= 0, c1 = 2 sqrt(2/pi).
+FORMULA(Pair) gelu_tanh_cubic(REAL a, REAL c2, REAL c2_lo) {
+  REAL square = a * a;
+  REAL square_lo = fma_(a, a, -square);
+  REAL m = c2 * square;
+  REAL m_lo = fma_(c2, square, -m) + fma_(c2, square_lo, c2_lo * square);
+  REAL g = m + 1.59576917f;
+  REAL part = g - m;
+  REAL g_lo = ((m - (g - part)) + (1.59576917f - part)) + (m_lo - 4.53406805e-8f);
+  Pair y;
+  y.hi = a * g;
+  y.lo = fma_(a, g_lo, fma_(a, g, -y.hi));
+  return y;
+}
+
+// e^-|w| for a = |x| at most 11.5: there |w| is 126.9, and the functions are at their limits.
+FORMULA(ExpParts) gelu_tanh_exp(REAL a) {
+  Pair w = gelu_tanh_cubic(a, 0.0713548139f, 2.39883247e-9f);
+  return exp_parts_of_pair(-w.hi, -w.lo);
+}
+
+FORMULA(REAL) gelu_tanh(REAL x) {
+  REAL a = clamped_magnitude_bits(x, 11.5f);
+  return times_cdf(x, 11.5f, sigmoid_parts(gelu_tanh_exp(a), is_negative(x)));
+}
+
+FORMULA(REAL) gelu_tanh_derivative(REAL x) {
+  REAL a = clamped_magnitude(x, 11.5f);
+  Pair v = gelu_tanh_cubic(a, 0.214064449f, -2.54083421e-10f);
+  REAL y = sigmoid_gate_derivative(gelu_tanh_exp(a), v, is_negative(x));
+  // As for silu; the root is -0.75246142207101625849, the fit's relative error 2^-25.
+  REAL h = x + 0.752461433f;
+  REAL q = fma_(h, -0.11390835f, -0.0157990698f);
+  q = fma_(h, q, 0.387518436f);
+  REAL near_root = fma_(h, 0.430400074f, fma_(h, h * q, -4.88057699e-9f));
+  return select_(abs_(h) < 0.03125f, near_root, y);
+}
+
+// ---- gelu, erf form: x Phi(x), Phi the normal distribution's cumulative function ----
+
+// M(z) = e^(z^2/2) Phi(-z), Mills' ratio over sqrt(2 pi), for z in [0, 14.75]: with t = 1 / (z + 3) it is t
+// W(t - 7/64), and that difference is exact. W: fitted as for exp, weighted with 1 / W: relative error
+// 2^-28.3.
+FORMULA(Pair) normal_tail_ratio(REAL z) {
+  REAL d = z + 3.0f;
+  REAL d_lo = z - (d - 3.0f);
+  REAL t = reciprocal_(d);
+  REAL residual = fma_(-t, d_lo, fma_(-t, d, 1.0f));
+  REAL q = t - 0.109375f;
+  REAL r = fma_(q, 3293.86597f, -3210.28711f);
+  r = fma_(q, r, 757.713379f);
+  r = fma_(q, r, 246.774261f);
+  r = fma_(q, r, -77.5350266f);
+  r = fma_(q, r, -48.6843452f);
+  r = fma_(q, r, 2.23361921f);
+  r = fma_(q, r, 11.4759531f);
+  // The last steps as pairs.
+  REAL u = fma_(q, r, 6.36456823f);
+  REAL u_lo = fma_(q, r, 6.36456823f - u);
+  REAL s = fma_(q, u, 2.21487403f);
+  REAL s_lo = fma_(q, u, 2.21487403f - s) + fma_(q, u_lo, 4.88234306e-8f);
+  REAL w = fma_(q, s, 0.579149306f);
+  REAL w_lo = fma_(q, s_lo, fma_(q, s, 0.579149306f - w) + 1.19203811e-8f);
+  Pair m;
+  m.hi = t * w;
+  // t belongs to a z that is residual * d further on, and M'(z) = z M(z) - 1 / sqrt(2 pi).
+  REAL slope = fma_(-z, m.hi, 0.398942292f);
+  m.lo = fma_(residual * d, slope, fma_(t, w_lo, fma_(t, w, -m.hi)));
+  return m;
+}
+
+// For z = |x|: m e^(-z^2/2) for x < 0, 1 minus that for x >= 0.
+FORMULA(CdfParts) normal_parts(REAL z, Pair m, bool negative) {
+  REAL z_half = 0.5f * z;
+  REAL square = z_half * z;
+  ExpParts e = exp_parts_of_pair(-square, -fma_(z_half, z, -square));
+  REAL product = e.hi * m.hi;
+  REAL product_lo = fma_(e.hi, m.hi, -product) + fma_(e.hi, m.lo, e.lo * m.hi);
+  REAL scale = e.scale1 * e.scale2;
+  REAL rest = product * scale;
+  REAL complement = 1.0f - rest;
+  CdfParts p;
+  p.quotient = select_(negative, product, complement);
+  p.correction = select_(negative, product_lo, fma_(-product_lo, scale, (1.0f - complement) - rest));
+  p.scale1 = select_(negative, e.scale1, 1.0f);
+  p.scale2 = select_(negative, e.scale2, 1.0f);
+  return p;
+}
+
+FORMULA(REAL) gelu(REAL x) {
+  REAL z = clamped_magnitude_bits(x, 14.75f);
+  return times_cdf(x, 14.75f, normal_parts(z, normal_tail_ratio(z), is_negative(x)));
+}
+
+// Phi(x) + x Phi'(x): as Phi, with M(z) - z / sqrt(2 pi) in the place of M(z).
+FORMULA(REAL) gelu_derivative(REAL x) {
+  REAL z = clamped_magnitude(x, 14.75f);
+  Pair m = normal_tail_ratio(z);
+  REAL slope = z * 0.398942292f;
+  REAL slope_lo = fma_(z, 0.398942292f, -slope) - z * 1.13351701e-8f;
+  Pair difference;
+  difference.hi = m.hi - slope;
+  REAL part = difference.hi - m.hi;
+  REAL error = (m.hi - (difference.hi - part)) - (slope + part);
+  difference.lo = error + (m.lo - slope_lo);
+  CdfParts p = normal_parts(z, difference, is_negative(x));
+  REAL y = (p.quotient + p.correction) * p.scale1 * p.scale2;
+  // As for silu, |h| <= 1/8; the root is -0.75179152469356445746, the fit's relative error 2^-24.7.
+  REAL h = x + 0.751791537f;
+  REAL q = fma_(h, 0.0193200205f, -0.0146655925f);
+  q = fma_(h, q, -0.114006966f);
+  q = fma_(h, q, -0.0182002895f);
+  q = fma_(h, q, 0.388284981f);
+  REAL near_root = fma_(h, 0.431493998f, fma_(h, h * q, -5.2273121e-9f));
+  return select_(abs_(h) < 0.125f, near_root, y);
+}
+
+// ---- tanh ----
+
+// (1 - E) / (1 + E), E = e^-2|x|; x + x^3 P(x^2) where that cancels. P: fitted as for exp, weighted with x^3
+// / tanh x, |x| <= 1/8: relative error 2^-35.8.
+FORMULA(REAL) tanh_(REAL x) {
+  REAL a = abs_(x);
+  ExpParts e = exp_parts(-clamped_magnitude(a + a, 130.0f));
+  REAL scale = e.scale1 * e.scale2;
+  REAL exp_hi = e.hi * scale;
+  REAL exp_lo = e.lo * scale;
+  REAL d = 1.0f + exp_hi;
+  REAL d_lo = (exp_hi - (d - 1.0f)) + exp_lo;
+  REAL numerator = 1.0f - exp_hi;
+  REAL numerator_lo = ((1.0f - numerator) - exp_hi) - exp_lo;
+  REAL inverse = reciprocal_(d);
+  REAL quotient = numerator * inverse;
+  REAL remainder = fma_(-quotient, d, numerator);
+  remainder = fma_(-quotient, d_lo, remainder) + numerator_lo;
+  REAL y = fma_(remainder, inverse, quotient);
+  REAL square = a * a;
+  REAL p = fma_(square, -0.053255301f, 0.133326277f);
+  p = fma_(square, p, -0.333333313f);
+  REAL small = fma_(a * square, p, a);
+  return with_sign_of(select_(a < 0.125f, small, y), x);
+}
+
+// 1 - tanh(x)^2 = 4 E / (1 + E)^2
+FORMULA(REAL) tanh_derivative(REAL x) { return logistic_density(x + x, 4.0f); }
+
+// ---- softplus ----
+
+// log(1 + e^x) = log1p(E) for x < 0, x + log1p(E) for x >= 0, E = e^-|x|; log1p(E) = E + E^2 R(E). For |x| <
+// 0.7, where the error of E^2 R(E) would show: log 2 + x/2 + x^2 P(x^2). R and P: fitted as for exp, weighted
+// with E^2 / log1p(E) and x^2 / softplus(-|x|), E <= 1/2 and |x| <= 3/4: relative errors 2^-31.7 and 2^-30.9.
+FORMULA(REAL) softplus(REAL x) {
+  ExpParts e = exp_parts(-clamped_magnitude(x, 130.0f));
+  REAL scale = e.scale1 * e.scale2;
+  REAL exp_hi = e.hi * scale;
+  REAL r = fma_(exp_hi, 0.0196014494f, -0.0667565092f);
+  r = fma_(exp_hi, r, 0.118793316f);
+  r = fma_(exp_hi, r, -0.160397589f);
+  r = fma_(exp_hi, r, 0.199007064f);
+  r = fma_(exp_hi, r, -0.249910891f);
+  r = fma_(exp_hi, r, 0.333329409f);
+  r = fma_(exp_hi, r, -0.49999994f);
+  // lo / (1 + E) is about lo - lo E.
+  REAL tail = fma_(e.hi * exp_hi, r, fma_(-e.lo, exp_hi, e.lo));
+  REAL left = (e.hi + tail) * e.scale1 * e.scale2;
+  REAL right = x + fma_(tail, scale, exp_hi);
+  REAL square = x * x;
+  REAL p = fma_(square, -2.35878906e-5f, 0.000345918612f);
+  p = fma_(square, p, -0.00520808576f);
+  p = fma_(square, p, 0.124999985f);
+  REAL x_half = 0.5f * x;
+  REAL sum = 0.693147182f + x_half;
+  REAL sum_lo = (x_half - (sum - 0.693147182f)) - 1.90465421e-9f;
+  REAL middle = sum + fma_(square, p, sum_lo);
+  REAL y = select_(is_negative(x), left, right);
+  return select_(abs_(x) < 0.7f, middle, y);
+}
+
+// ---- powers and relu ----
+
+// Rounds correctly: 1 / sqrt(x) = y + y c, where y = 1 / s, s = sqrt(x), and c comes from the exact x - s^2
+// and 1 - s y. Scaled by 2^48 where x - s^2 would be too small to be exact.
+FORMULA(REAL) rsqrt_(REAL x) {
+  bool small = x < 7.88860905e-31f;
+  REAL scaled = x * select_(small, 2.81474977e14f, 1.0f);
+  REAL s = sqrt_(scaled);
+  REAL y = div_(1.0f, s);
+  REAL c = fma_(-s, y, 1.0f) - 0.5f * y * (y * fma_(-s, s, scaled));
+  REAL refined = fma_(y, c, y);
+  refined = select_(x > 0.0f, refined, y);             // 0: y is infinite
+  refined = select_(x <= 3.40282347e38f, refined, y);  // inf
+  return refined * select_(small, 16777216.0f, 1.0f);
+}
+
+// -1 / (2 x sqrt(x)), with one more rounding than rsqrt_; halved first, so that only the result can overflow.
+FORMULA(REAL) rsqrt_derivative(REAL x) { return div_(-0.5f * rsqrt_(x), x); }
+
+// -1 / x^2. The square of 1 / x, as x^2 overflows and underflows before 1 / x^2 does.
+FORMULA(REAL) reciprocal_derivative(REAL x) {
+  REAL y = div_(1.0f, x);
+  return -(y * y);
+}
+
+// +0 for -0; NaN passes in both.
+FORMULA(REAL) relu(REAL x) { return select_(x <= 0.0f, 0.0f, x); }
+FORMULA(REAL) relu_derivative(REAL x) { return select_(x <= 0.0f, 0.0f, select_(x > 0.0f, 1.0f, x)); }
 
 // ---- f16 and bf16: storage only; bits in the low half of a word, round to nearest even ----
 

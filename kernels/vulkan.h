@@ -20,6 +20,40 @@ uint load_word(uint64_t address, uint64_t i) { return Word(address + i * 4ul).va
 void store(uint64_t address, uint64_t i, float value) { Float(address + i * 4ul).value = value; }
 void store_word(uint64_t address, uint64_t i, uint value) { Word(address + i * 4ul).value = value; }
 
+// Elements of 1, 2 or 4 bytes that only move.
+uint load_bits(uint size, uint64_t address, uint64_t i) {
+  if (size == 1) return uint(Byte(address + i).value);
+  if (size == 2) return uint(Half(address + i * 2ul).value);
+  return load_word(address, i);
+}
+void store_bits(uint size, uint64_t address, uint64_t i, uint value) {
+  if (size == 1) {
+    Byte(address + i).value = uint8_t(value);
+  } else if (size == 2) {
+    Half(address + i * 2ul).value = uint16_t(value);
+  } else {
+    store_word(address, i, value);
+  }
+}
+
+// The floating-point dtypes: 0 f32, 1 f16, 2 bf16, as the backend numbers them (kernels.cpp).
+uint64_t bytes_of(uint dtype, uint64_t elements) { return elements * (dtype == 0 ? 4ul : 2ul); }
+float load_as(uint dtype, uint64_t address, uint64_t i) {
+  if (dtype == 0) return load(address, i);
+  uint h = uint(Half(address + i * 2ul).value);
+  if (dtype == 1) return f16_to_f32_(h);
+  return bf16_to_f32_(h);
+}
+void store_as(uint dtype, uint64_t address, uint64_t i, float value) {
+  if (dtype == 0) {
+    store(address, i, value);
+  } else if (dtype == 1) {
+    Half(address + i * 2ul).value = uint16_t(f32_to_f16_(value));
+  } else {
+    Half(address + i * 2ul).value = uint16_t(f32_to_bf16_(value));
+  }
+}
+
 // Two 32-bit parameters share a word.
 float low_float(uint64_t bits) { return uintBitsToFloat(uint(bits & 0xfffffffful)); }
 float high_float(uint64_t bits) { return uintBitsToFloat(uint(bits >> 32)); }

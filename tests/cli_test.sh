@@ -97,6 +97,33 @@ expect 1 'is a directory' 'a directory as data' "$silica" train $small --data .
 expect 1 'is a device' 'a device as data' "$silica" train $small --data /dev/zero
 expect 0 'held-out' 'a very long line' "$silica" train $small --data long --steps 2 --out long.safetensors
 
+# ---- bench
+
+quick="--repeats 2 --seconds 1e-5"
+expect 0 '^| silu  *| bf16  *| 1000 ' 'bench' "$silica" bench silu --dtype f32,bf16 --size 1000,64 $quick --plot b.svg
+grep -q '</svg>' b.svg && pass 'its plot is written' || fail 'its plot is written' 'no </svg>'
+expect 0 '"op": "matmul"' 'bench as JSON' "$silica" bench matmul --shape 5x6x7 --transpose-b $quick -o json
+expect 0 '^matmul,f32,5x6x7 ta,silica,[0-9]' 'bench as CSV' "$silica" bench matmul --shape 5x6x7 --transpose-a $quick -o csv
+expect 0 'not measured: PyTorch: .*no-python' 'bench without peers' \
+  env SILICA_PYTHON=./no-python "$silica" bench silu --size 64 $quick --peers
+expect 0 'first *| f32 *| result' 'bench first' "$silica" bench first --device cpu
+expect 1 "there is no 'nonsense'; there are copy, silu" 'bench of no op' "$silica" bench nonsense
+expect 1 '--size: 0 is empty' 'bench of nothing' "$silica" bench silu --size 0
+expect 1 "'2^70' is too large" 'bench of too much' "$silica" bench silu --size 2^70
+expect 1 "'12y' is no number" 'bench of a size with a tail' "$silica" bench silu --size 12y
+expect 1 'bytes were asked for' 'bench of more than the memory' "$silica" bench silu --size 2^60
+expect 1 '4x4 is no size of matmul, which takes MxNxK' 'bench of a matmul in the plane' "$silica" bench matmul --shape 4x4
+expect 1 '--shape: needs' 'bench of a shape for silu' "$silica" bench silu --shape 4x4
+expect 1 '--size: needs' 'bench of a size for nothing' "$silica" bench --size 4
+expect 1 '--dtype: needs' 'bench of a dtype for nothing' "$silica" bench --dtype f32
+expect 1 "'i32' is none of f32" 'bench of integers' "$silica" bench silu --dtype i32
+expect 1 'first is measured alone' 'bench of the first and more' "$silica" bench first silu
+expect 1 'No such file' 'bench without a folder for the plot' "$silica" bench silu --plot none/b.svg
+expect 1 'toaster' 'bench on an unknown device' "$silica" bench silu --device toaster
+expect 2 'output' 'bench as XML' "$silica" bench silu -o xml
+expect 2 'repeats' 'bench a negative number of times' "$silica" bench silu --repeats=-1
+expect 1 'standard output' 'bench to a full standard output' sh -c '"$0" bench silu --size 64 --repeats 2 >/dev/full' "$silica"
+
 # ---- outputs that cannot be written
 
 expect 1 '/dev/full: is a device' 'a full device' "$silica" train $small --out /dev/full

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Values and handles: dtypes, shapes, tensors, devices, errors.
+#include <cfenv>
 #include <cmath>
 #include <cstdint>
 #include <set>
@@ -99,6 +100,33 @@ TEST(DTypes, FloatsRoundToNearestEven) {
     const double h = round_to(x, 10, -14, 65536.0), b = round_to(x, 7, -126, 0x1p128);
     ASSERT_TRUE(same_bits(f16::from(x).to_float(), static_cast<float>(h))) << std::hexfloat << x;
     ASSERT_TRUE(same_bits(bf16::from(x).to_float(), static_cast<float>(b))) << std::hexfloat << x;
+  }
+}
+
+// Halves are integers' work on the host: what the caller does with the rounding mode changes nothing.
+TEST(DTypes, ConversionsDoNotDependOnTheRoundingMode) {
+  std::vector<float> values = special_floats();
+  Random random(2);
+  for (int i = 0; i < 20'000; ++i) values.push_back(random.uniform(-0x1p-13f, 0x1p-13f));
+  for (int i = 0; i < 20'000; ++i) values.push_back(random.any_float());
+  const auto converted = [&] {
+    std::vector<std::uint32_t> bits;
+    for (const float x : values) {
+      bits.push_back(f16::from(x).bits);
+      bits.push_back(bf16::from(x).bits);
+    }
+    for (unsigned h = 0; h < 0x10000; ++h) {
+      bits.push_back(std::bit_cast<std::uint32_t>(f16{static_cast<std::uint16_t>(h)}.to_float()));
+    }
+    return bits;
+  };
+  const std::vector<std::uint32_t> want = converted();
+  const int before = std::fegetround();
+  for (const int mode : {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO}) {
+    std::fesetround(mode);
+    const std::vector<std::uint32_t> got = converted();
+    std::fesetround(before);
+    EXPECT_EQ(got, want) << mode;
   }
 }
 

@@ -298,6 +298,50 @@ TEST_P(Encoder, AMovedEncoderGoesOn) {
 
 // ---- refusals
 
+// What was moved from is refused with a message, not followed to nowhere.
+TEST_P(Encoder, EmptyHandlesAreRefused) {
+  const Tensor x = tensor();
+  CommandEncoder encoder(device()), owner = std::move(encoder);
+  EXPECT_TRUE(refuses({"encoder", "moved from"}, [&] { encoder.device(); }));
+  EXPECT_TRUE(refuses({"encoder", "moved from"}, [&] { encoder.commands(); }));
+  EXPECT_TRUE(refuses({"encoder", "moved from"}, [&] { encoder.temporary(DType::f32, {4}); }));
+  EXPECT_TRUE(refuses({"encoder", "moved from"}, [&] { silu(encoder, x, x); }));
+  EXPECT_TRUE(refuses({"encoder", "moved from"}, [&] { encoder.finish(); }));
+  EXPECT_TRUE(refuses({"encoder", "moved from"}, [&] { CommandEncoder::Transaction transaction(encoder); }));
+  {
+    Tape tape(encoder);
+    const Variable variable = tape.variable(x);
+    EXPECT_TRUE(refuses({"encoder", "moved from"}, [&] { silu(variable); }));
+  }
+  {
+    CommandEncoder::Transaction transaction(owner);  // outlives what it would undo
+    encoder = std::move(owner);
+  }
+  silu(encoder, x, x);
+
+  CommandList list = encoder.finish(), taken = std::move(list);
+  for (const CommandList& none : {list, CommandList(nullptr)}) {
+    EXPECT_TRUE(refuses({"command list"}, [&] { none.commands(); }));
+    EXPECT_TRUE(refuses({"command list"}, [&] { none.stages(); }));
+    EXPECT_TRUE(refuses({"command list"}, [&] { none.temporary_bytes(); }));
+    EXPECT_TRUE(refuses({"command list"}, [&] { none.temporary_bytes_unpacked(); }));
+    EXPECT_TRUE(refuses({"command list"}, [&] { device().submit(none); }));
+  }
+  Fence fence = device().submit(taken);
+  const Fence moved = std::move(fence);
+  moved.wait();
+  EXPECT_TRUE(refuses({"fence"}, [&] { fence.wait(); }));
+  EXPECT_TRUE(refuses({"fence"}, [&] { Fence(nullptr).done(); }));
+
+  Device copy = device();
+  const Device kept = std::move(copy);
+  EXPECT_TRUE(refuses({"device", "moved from"}, [&] { copy.info(); }));
+  EXPECT_TRUE(refuses({"device", "moved from"}, [&] { copy.memory(); }));
+  EXPECT_TRUE(refuses({"device", "moved from"}, [&] { copy.kernels(); }));
+  EXPECT_TRUE(refuses({"device", "moved from"}, [&] { Tensor(copy, DType::f32, {4}); }));
+  EXPECT_TRUE(refuses({"device", "moved from"}, [&] { CommandEncoder{copy}; }));
+}
+
 TEST_P(Encoder, ArgumentsThatDoNotFitAreRefused) {
   if (device().name() != "cpu") GTEST_SKIP() << "the kernel has a CPU source only";
   device().kernels().add("user.nothing.f32", {.cpu = {[](const void*, Groups) {}, {1}}});

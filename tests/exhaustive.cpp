@@ -1,111 +1,75 @@
 // SPDX-License-Identifier: MIT
-// exhaustive [formula...]: runs formulas on all 2^32 floats, on every core, against the oracle. The checksum
-// covers the bits of all results (NaN as one value), so builds for different instruction sets can be
-// compared. Exits with 1 when a bound is exceeded.
+// exhaustive [--threads=N] [--one-in=N] [--update=FILE] [formula...]: measures formulas on all of their
+// inputs, or on one in N of the f32 ones, and prints the rows of docs/numerics.md; --update puts them into
+// it. The checksum compares builds for different instruction sets. Exits with 1 when an error is larger than
+// its goal.
 #include <algorithm>
-#include <array>
 #include <atomic>
-#include <bit>
+#include <charconv>
 #include <chrono>
-#include <cstdint>
-#include <cstdio>
 #include <mutex>
-#include <string_view>
+#include <sstream>
 #include <thread>
-#include <vector>
 
-#include "../kernels/prelude_cpp.h"
-#include "oracle.h"
-
-namespace formulas {
-#include "../kernels/formulas.h"
-}
+#include "formula_table.h"
 
 namespace {
 
-constexpr std::uint64_t kInputs = std::uint64_t{1} << 32;
-constexpr std::size_t kBlock = 4096;
+using namespace formulas;
 
-struct Row {
-  std::string_view name;
-  void (*run)(const float* x, float* y);  // kBlock elements, vectorised
-  double (*fast)(double);
-  long double (*exact)(long double);
-  double bound;
+struct Options {
+  std::uint64_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::uint64_t one_in = 1;
+  std::string update;
+  std::vector<std::string_view> wanted;
 };
 
-constexpr Row kRows[] = {
-#define ROW(formula, reference, limit)                                                                \
-  {#formula,                                                                                          \
-   [](const float* x, float* y) {                                                                     \
-     for (std::size_t i = 0; i < kBlock; ++i) y[i] = formulas::formula(x[i]);                         \
-   },                                                                                                 \
-   [](double x) { return oracle::reference(x); }, [](long double x) { return oracle::reference(x); }, \
-   limit},
-    SILICA_UNARY_FORMULAS(ROW)
-#undef ROW
-};
+// The value of `--name=value`, if the argument is that.
+bool take(std::string_view argument, std::string_view name, std::string_view& value) {
+  if (!argument.starts_with(name)) return false;
+  value = argument.substr(name.size());
+  return true;
+}
 
-struct Tally {
-  double max_ulp = -1.0;
-  float at = 0.0f;
-  std::uint64_t misrounded = 0;
-  std::uint64_t checksum = 0;
-
-  void add(const Tally& other) {
-    if (other.max_ulp > max_ulp) {
-      max_ulp = other.max_ulp;
-      at = other.at;
+bool parse(int argc, char** argv, Options& options) {
+  const auto number = [](std::string_view text, std::uint64_t& n) {
+    return std::from_chars(text.data(), text.data() + text.size(), n).ec == std::errc() && n > 0;
+  };
+  for (const std::string_view argument : std::vector<std::string_view>(argv + 1, argv + argc)) {
+    std::string_view value;
+    bool good = true;
+    if (take(argument, "--threads=", value)) {
+      good = number(value, options.threads);
+    } else if (take(argument, "--one-in=", value)) {
+      good =
+          number(value, options.one_in) && std::has_single_bit(options.one_in) && options.one_in <= 1u << 20;
+    } else if (take(argument, "--update=", value)) {
+      options.update = value;
+    } else {
+      good = std::ranges::any_of(kFormulas, [&](const Formula& f) { return f.name == argument; });
+      options.wanted.push_back(argument);
     }
-    misrounded += other.misrounded;
-    checksum += other.checksum;
-  }
-};
-
-// splitmix64's finaliser: a sum of these over (input, result) does not depend on the order.
-std::uint64_t mix(std::uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
-
-double error_of(const Row& row, float x, float y) {
-  if (!oracle::needs_long_double(x)) {
-    const double error = oracle::ulp_error(y, row.fast(double{x}));
-    // Double cannot judge whether a tie was rounded well.
-    if (error < 0.5 - 1e-6 || error > 0.5 + 1e-6) return error;
-  }
-  return oracle::ulp_error(y, row.exact(x));
-}
-
-Tally run_block(const Row& row, std::uint64_t first) {
-  std::array<float, kBlock> x;
-  std::array<float, kBlock> y;
-  for (std::size_t i = 0; i < kBlock; ++i) x[i] = std::bit_cast<float>(static_cast<std::uint32_t>(first + i));
-  row.run(x.data(), y.data());
-  Tally tally;
-  for (std::size_t i = 0; i < kBlock; ++i) {
-    const std::uint64_t bits = std::isnan(y[i]) ? 0x7fc00000u : std::bit_cast<std::uint32_t>(y[i]);
-    tally.checksum += mix(((first + i) << 32) | bits);
-    const double error = error_of(row, x[i], y[i]);
-    if (error > 0.5) ++tally.misrounded;
-    if (error > tally.max_ulp) {
-      tally.max_ulp = error;
-      tally.at = x[i];
+    if (!good) {
+      std::fprintf(stderr, "exhaustive: %s is no formula, and no option with a good value\n",
+                   argument.data());
+      return false;
     }
   }
-  return tally;
+  return true;
 }
 
-Tally run_all(const Row& row) {
-  Tally total;
+Figures measure_all(const Subject& subject, const Options& options) {
+  const std::uint64_t one_in = subject.from->inputs > 1u << 16 ? options.one_in : 1;
+  const std::uint64_t inputs = subject.from->inputs / one_in;
+  Figures total;
   std::mutex mutex;
   std::atomic<std::uint64_t> next{0};
   std::vector<std::jthread> threads;
-  for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t) {
+  for (std::uint64_t t = 0; t < options.threads; ++t) {
     threads.emplace_back([&] {
-      Tally own;
-      for (std::uint64_t first; (first = next.fetch_add(kBlock)) < kInputs;) own.add(run_block(row, first));
+      Figures own;
+      for (std::uint64_t first; (first = next.fetch_add(kBlock)) < inputs;)
+        own.add(measure(subject, first, one_in));
       const std::scoped_lock lock(mutex);
       total.add(own);
     });
@@ -114,30 +78,55 @@ Tally run_all(const Row& row) {
   return total;
 }
 
+// Puts the rows in the place of the file's table, in the order of subjects(); rows that were not measured
+// stay.
+bool update(const std::string& path, const std::map<std::string, std::string>& measured) {
+  std::map<std::string, std::string> rows = read_table(path);
+  for (const auto& [key, row] : measured) rows[key] = row;
+  std::ostringstream text;
+  std::ifstream file(path);
+  bool found = false;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("| formula")) {
+      found = true;
+      text << kTableHead;
+      for (const Subject& subject : subjects()) {
+        const auto row = rows.find(subject.key());
+        if (row != rows.end()) text << row->second << '\n';
+      }
+    }
+    if (!line.starts_with('|')) text << line << '\n';
+  }
+  file.close();
+  std::ofstream(path) << text.str();
+  if (!found) std::fprintf(stderr, "exhaustive: %s has no table of formulas\n", path.c_str());
+  return found;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::vector<std::string_view> wanted(argv + 1, argv + argc);
-  for (std::string_view name : wanted) {
-    if (std::ranges::none_of(kRows, [&](const Row& row) { return row.name == name; })) {
-      std::fprintf(stderr, "exhaustive: no formula is called %s\n", name.data());
-      return 2;
-    }
-  }
+  Options options;
+  if (!parse(argc, argv, options)) return 2;
   bool good = true;
-  std::printf("%-20s %9s %16s %12s %16s %6s\n", "formula", "max ulp", "at", "misrounded", "checksum", "s");
-  for (const Row& row : kRows) {
-    if (!wanted.empty() && std::ranges::find(wanted, row.name) == wanted.end()) continue;
-    const auto start = std::chrono::steady_clock::now();
-    const Tally tally = run_all(row);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    const bool within = tally.max_ulp <= row.bound;
-    good = good && within;
-    std::printf("%-20s %9.5f %16.9g %12llu %016llx %6.0f%s\n", row.name.data(), tally.max_ulp,
-                double{tally.at}, static_cast<unsigned long long>(tally.misrounded),
-                static_cast<unsigned long long>(tally.checksum), seconds.count(),
-                within ? "" : "  EXCEEDS ITS BOUND");
+  std::map<std::string, std::string> rows;
+  const auto start = std::chrono::steady_clock::now();
+  std::fputs(kTableHead.data(), stdout);
+  for (const Subject& subject : subjects()) {
+    if (!options.wanted.empty() && std::ranges::find(options.wanted, subject.name()) == options.wanted.end())
+      continue;
+    const Figures figures = measure_all(subject, options);
+    rows[subject.key()] = table_row(subject, figures);
+    std::puts(rows[subject.key()].c_str());
     std::fflush(stdout);
+    if (figures.max_ulp <= subject.goal()) continue;
+    good = false;
+    std::fprintf(stderr, "exhaustive: %s is above its goal of %g ulp\n", subject.key().c_str(),
+                 subject.goal());
   }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  std::fprintf(stderr, "%.0f s on %llu threads\n", seconds.count(),
+               static_cast<unsigned long long>(options.threads));
+  if (!options.update.empty()) good = update(options.update, rows) && good;
   return good ? 0 : 1;
 }

@@ -205,6 +205,13 @@ TEST_P(Faults, OverlapBetweenTheCommandsOfOneOpIsRefused) {
                          [&] { rms_norm_backward(e, a, row, dc, other, other.rows(1, 1)); }));
   EXPECT_TRUE(refuses_op(e, {"rms_norm_backward", "dweight", "dy"},
                          [&] { rms_norm_backward(e, a, row, dc, Tensor(), dc.rows(1, 1)); }));
+  EXPECT_TRUE(refuses_op(e, {"slice_backward", "dy", "dx"},
+                         [&] { slice_backward(e, a.rows(2, 1), a, {.row_end = 1}); }));
+  EXPECT_TRUE(refuses_op(e, {"concat_backward", "gradients[1]", "gradients[0]"},
+                         [&] { concat_backward(e, a, {other.rows(0, 2), other.rows(1, 2)}, Axis::rows); }));
+  const Tensor halves(device(), DType::f16, {4, 4}), ids(device(), DType::u32, {4});
+  EXPECT_TRUE(refuses_op(e, {"embedding_backward", "dtable", "dy"},
+                         [&] { embedding_backward(e, ids, halves, halves); }));
   const Tensor targets(device(), DType::u32, {4});
   EXPECT_TRUE(refuses_op(e, {"cross_entropy", "loss", "logits"},
                          [&] { cross_entropy(e, a, targets, a.reshape({16}).rows(3, 1)); }));

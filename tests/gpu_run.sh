@@ -42,6 +42,16 @@ PY
   export SILICA_LIBNVRTC
 fi
 
+if ! ldconfig -p | grep -q libcublasLt && ! ls "$CUDA_HOME"/lib64/libcublasLt.so* >/dev/null 2>&1; then
+  SILICA_LIBCUBLASLT=$(python3 - <<'PY'
+import glob, site
+found = [f for p in site.getsitepackages() for f in glob.glob(p + "/nvidia/**/libcublasLt.so.*", recursive=True)]
+print(found[0] if found else "")
+PY
+)
+  export SILICA_LIBCUBLASLT
+fi
+
 words=/usr/share/dict/american-english
 [ -f "$words" ] || words=$deps/share/dict/american-english
 report() { # name, status, text
@@ -63,8 +73,10 @@ build() {
 
 tests() {
   step kernels 120 "$build/tests/cuda/cuda_device_test"
+  step fast 120 "$build/tests/cuda/cuda_fast_device_test"
+  grep -E 'of the bound|becomes|loss after' "$out/fast"
   step suite 150 env SILICA_TEST_DEVICES=cuda ctest --test-dir "$build" --output-on-failure --parallel 6 \
-    -E 'CudaCompile|CudaPtx|Emulat|consumer|cuda_device|^Cuda\.|cli_test|[Vv]ulkan|spirv|Formulas.Acc'
+    -E 'CudaCompile|CudaPtx|Emulat|consumer|cuda_device|FastDevice|^Cuda\.|cli_test|[Vv]ulkan|spirv|Formulas.Acc'
   if [ -x "$build/apps/silica/silica" ]; then
     for device in cpu cuda; do
       step "train-$device" 60 "$build/apps/silica/silica" train --device "$device" --steps 50 --data "$words" --out "$build/$device.safetensors"
@@ -100,11 +112,10 @@ sanitize() {
 }
 
 bench() {
-  for _ in 1 2; do step first 60 "$build/tests/cuda/bench_cuda" first; done  # the second time from the disk cache
-  step speed 90 "$build/tests/cuda/bench_cuda"
-  step tune 60 "$build/tests/cuda/bench_cuda" tune
-  step peers 120 python3 bench/peers_cuda.py
-  cat "$out/speed" "$out/tune" "$out/peers" | sort | tee -a "$out/summary"
+  local silica=$build/apps/silica/silica
+  for _ in 1 2; do step first 60 "$silica" bench first --device cuda; done  # the second time from the disk cache
+  step speed 240 "$silica" bench --device cuda --peers --plot "$out/speed.svg"
+  cat "$out/first" "$out/speed" | tee -a "$out/summary"
 }
 
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,memory.total --format=csv,noheader | tee "$out/summary"

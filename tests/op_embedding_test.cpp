@@ -107,14 +107,54 @@ TEST_P(Embedding, BackwardWithIdsFarApart) {
   EXPECT_TRUE(same_bits(get(dtable), want));
 }
 
+// Halves are gathered bit for bit, and scattered as the floats they stand for: f32 sums, rounded once.
+TEST_P(Embedding, Halves) {
+  Random random(5);
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    for (const std::size_t n : {1u, 65u, 700u}) {
+      for (const std::size_t cols : {1u, 8u, 35u}) {
+        constexpr std::size_t rows = 9;
+        const Tensor ids(device(), {n}, random.ids(n, rows + 1));
+        const std::vector<float> table = rounded(random.floats(rows * cols), dtype),
+                                 dy = rounded(random.floats(n * cols), dtype);
+        const Guarded y(device(), dtype, {n, cols}), dtable(device(), dtype, {rows, cols});
+        const Tensor wide_y(device(), DType::f32, {n, cols}), wide_dtable(device(), DType::f32, {rows, cols});
+        run(device(), [&](CommandEncoder& e) {
+          embedding(e, make(device(), dtype, {rows, cols}, table), ids, y.tensor);
+          embedding_backward(e, ids, make(device(), dtype, {n, cols}, dy), dtable.tensor);
+          embedding(e, make(device(), DType::f32, {rows, cols}, table), ids, wide_y);
+          embedding_backward(e, ids, make(device(), DType::f32, {n, cols}, dy), wide_dtable);
+        });
+        EXPECT_TRUE(same_bits(get(y.tensor), get(wide_y)));
+        EXPECT_TRUE(same_bits(get(dtable.tensor), rounded(get(wide_dtable), dtype)));
+        EXPECT_TRUE(y.intact() && dtable.intact());
+      }
+    }
+  }
+}
+
+TEST_P(Embedding, HalvesKeepPayloads) {
+  const std::vector<std::uint16_t> bits = {0x7e01, 0xfd55, 0x7c00, 0x8001, 0x7f81, 0xffff};
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    const Tensor table(device(), dtype, {6, 1}), y(device(), dtype, {6, 1});
+    table.upload_bytes(std::as_bytes(std::span(bits)), dtype);
+    run(device(), [&](CommandEncoder& e) {
+      embedding(e, table, Tensor(device(), {6}, std::vector<std::uint32_t>{0, 1, 2, 3, 4, 5}), y);
+    });
+    EXPECT_EQ(bytes_of(y), bytes_of(table));
+  }
+}
+
 TEST_P(Embedding, Refusals) {
   const auto t = [&](const Shape& shape, DType dtype = DType::f32) { return Tensor(device(), dtype, shape); };
   const Tensor table = t({5, 4}), ids = t({3}, DType::u32), y = t({3, 4});
   CommandEncoder e(device());
   EXPECT_TRUE(
       refuses_op(e, {"embedding", "ids is i32", "u32"}, [&] { embedding(e, table, t({3}, DType::i32), y); }));
-  EXPECT_TRUE(refuses_op(e, {"embedding", "table is f16", "f32"},
+  EXPECT_TRUE(refuses_op(e, {"embedding", "y is f32", "table is f16"},
                          [&] { embedding(e, t({5, 4}, DType::f16), ids, y); }));
+  EXPECT_TRUE(refuses_op(e, {"embedding", "table is u32", "f32, f16 or bf16"},
+                         [&] { embedding(e, t({5, 4}, DType::u32), ids, y); }));
   EXPECT_TRUE(
       refuses_op(e, {"embedding", "y has 16", "3 rows of 4"}, [&] { embedding(e, table, ids, t({4, 4})); }));
   EXPECT_TRUE(refuses_op(e, {"embedding", "y has 13"}, [&] { embedding(e, table, ids, t({13})); }));

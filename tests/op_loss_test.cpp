@@ -180,8 +180,13 @@ TEST_P(CrossEntropy, Refusals) {
                          [&] { cross_entropy(e, logits, t({4}, DType::u32), loss); }));
   EXPECT_TRUE(refuses_op(e, {"cross_entropy", "targets is i32", "u32"},
                          [&] { cross_entropy(e, logits, t({3}, DType::i32), loss); }));
-  EXPECT_TRUE(refuses_op(e, {"cross_entropy", "logits is bf16", "f32"},
-                         [&] { cross_entropy(e, t({3, 4}, DType::bf16), targets, loss); }));
+  EXPECT_TRUE(refuses_op(e, {"cross_entropy", "logits is u32", "f32, f16 or bf16"},
+                         [&] { cross_entropy(e, t({3, 4}, DType::u32), targets, loss); }));
+  EXPECT_TRUE(refuses_op(e, {"cross_entropy", "loss is bf16", "f32"},
+                         [&] { cross_entropy(e, t({3, 4}, DType::bf16), targets, t({1}, DType::bf16)); }));
+  EXPECT_TRUE(refuses_op(e, {"cross_entropy_backward", "dlogits is f32", "logits is bf16"}, [&] {
+    cross_entropy_backward(e, t({3, 4}, DType::bf16), targets, loss, t({3, 4}));
+  }));
   EXPECT_TRUE(refuses_op(e, {"cross_entropy", "loss has 2", "1"},
                          [&] { cross_entropy(e, logits, targets, t({2})); }));
   EXPECT_TRUE(refuses_op(e, {"cross_entropy", "loss is no tensor"},
@@ -197,6 +202,106 @@ TEST_P(CrossEntropy, Refusals) {
 }
 
 SILICA_ON_EVERY_DEVICE(CrossEntropy);
+
+// Within its bounds of f64: op_rows_test.cpp.
+class KlDivergence : public DeviceTest {
+ protected:
+  struct Result {
+    float loss;
+    std::vector<float> dp, dq;
+  };
+  Result solve(const Shape& shape, const std::vector<float>& p, const std::vector<float>& q) {
+    const Tensor p_logits = make(device(), DType::f32, shape, p),
+                 q_logits = make(device(), DType::f32, shape, q), dloss = make(device(), {1.0f});
+    const Guarded loss(device(), DType::f32, {1}), dp(device(), DType::f32, shape),
+        dq(device(), DType::f32, shape);
+    run(device(), [&](CommandEncoder& e) {
+      kl_divergence(e, p_logits, q_logits, loss.tensor);
+      kl_divergence_backward(e, p_logits, q_logits, dloss, dp.tensor, dq.tensor);
+    });
+    EXPECT_TRUE(loss.intact() && dp.intact() && dq.intact());
+    return {get(loss.tensor)[0], get(dp.tensor), get(dq.tensor)};
+  }
+};
+
+TEST_P(KlDivergence, OfEqualsIsNothing) {
+  const std::vector<float> logits = Random(1).floats(3 * 700, -9.0f, 9.0f);
+  const Result r = solve({3, 700}, logits, logits);
+  EXPECT_EQ(r.loss, 0.0f);
+  for (const auto& gradient : {r.dp, r.dq}) {
+    for (const float d : gradient) EXPECT_EQ(d, 0.0f);
+  }
+}
+
+TEST_P(KlDivergence, OfCoins) {
+  const float three = std::log(3.0f);  // 3 : 1 against 1 : 1
+  const Result r = solve({1, 2}, {three, 0.0f}, {5.0f, 5.0f});
+  const double want = 0.75 * std::log(1.5) + 0.25 * std::log(0.5);
+  EXPECT_NEAR(r.loss, want, 1e-7);
+  EXPECT_NEAR(r.dp[0], 0.75 * (std::log(1.5) - want), 1e-7);
+  EXPECT_NEAR(r.dq[0], -0.25, 1e-7);
+}
+
+TEST_P(KlDivergence, MaskedWhereBothAreIsIgnored) {
+  const Result r = solve({1, 3}, {1.0f, -infinity, 2.0f}, {0.5f, -infinity, 0.0f}),
+               without = solve({1, 2}, {1.0f, 2.0f}, {0.5f, 0.0f});
+  EXPECT_TRUE(same_bits(r.loss, without.loss));
+  EXPECT_TRUE(same_bits(r.dp, {without.dp[0], 0.0f, without.dp[1]}));
+  EXPECT_TRUE(same_bits(r.dq, {without.dq[0], 0.0f, without.dq[1]}));
+}
+
+TEST_P(KlDivergence, WhereOnlyOneIsMasked) {
+  EXPECT_EQ(solve({1, 2}, {1.0f, 2.0f}, {0.5f, -infinity}).loss, infinity);
+  EXPECT_TRUE(std::isfinite(solve({1, 2}, {1.0f, -infinity}, {0.5f, 3.0f}).loss));
+  for (const float bad : {quiet_nan, infinity}) {
+    EXPECT_TRUE(std::isnan(solve({1, 2}, {1.0f, bad}, {0.5f, 3.0f}).loss));
+    EXPECT_TRUE(std::isnan(solve({1, 2}, {0.5f, 3.0f}, {bad, 1.0f}).loss));
+  }
+  EXPECT_TRUE(std::isnan(solve({1, 2}, {-infinity, -infinity}, {0.5f, 3.0f}).loss));
+}
+
+TEST_P(KlDivergence, OneSideAloneIsTheSame) {
+  Random random(3);
+  const std::vector<float> p = random.floats(900), q = random.floats(900);
+  const Result both = solve({3, 300}, p, q);
+  const Tensor dp(device(), DType::f32, {3, 300}), dq(device(), DType::f32, {3, 300});
+  const Tensor p_logits = make(device(), DType::f32, {3, 300}, p),
+               q_logits = make(device(), DType::f32, {3, 300}, q), dloss = make(device(), {1.0f});
+  run(device(), [&](CommandEncoder& e) {
+    kl_divergence_backward(e, p_logits, q_logits, dloss, dp, Tensor());
+    kl_divergence_backward(e, p_logits, q_logits, dloss, Tensor(), dq);
+    kl_divergence_backward(e, p_logits, q_logits, dloss, Tensor(), Tensor());
+  });
+  EXPECT_TRUE(same_bits(get(dp), both.dp));
+  EXPECT_TRUE(same_bits(get(dq), both.dq));
+}
+
+TEST_P(KlDivergence, Refusals) {
+  const auto t = [&](const Shape& shape, DType dtype = DType::f32) { return Tensor(device(), dtype, shape); };
+  const Tensor p = t({3, 4}), q = t({3, 4}), loss = t({1});
+  CommandEncoder e(device());
+  EXPECT_TRUE(refuses_op(e, {"kl_divergence", "q_logits has 8", "p_logits has 12"},
+                         [&] { kl_divergence(e, p, t({2, 4}), loss); }));
+  EXPECT_TRUE(refuses_op(e, {"kl_divergence", "q_logits is f16", "p_logits is f32"},
+                         [&] { kl_divergence(e, p, t({3, 4}, DType::f16), loss); }));
+  EXPECT_TRUE(refuses_op(e, {"kl_divergence", "p_logits is i32"},
+                         [&] { kl_divergence(e, t({3, 4}, DType::i32), q, loss); }));
+  EXPECT_TRUE(refuses_op(e, {"kl_divergence", "loss has 3", "1"}, [&] { kl_divergence(e, p, q, t({3})); }));
+  EXPECT_TRUE(refuses_op(e, {"kl_divergence", "loss overlaps q_logits"},
+                         [&] { kl_divergence(e, p, q, q.reshape({12}).rows(3, 1)); }));
+  EXPECT_TRUE(refuses_op(e, {"kl_divergence_backward", "dp_logits", "p_logits"},
+                         [&] { kl_divergence_backward(e, p, q, loss, p, t({3, 4})); }));
+  EXPECT_TRUE(refuses_op(e, {"kl_divergence_backward", "dq_logits overlaps dp_logits"}, [&] {
+    const Tensor both = t({3, 4});
+    kl_divergence_backward(e, p, q, loss, both, both);
+  }));
+  EXPECT_TRUE(refuses_op(e, {"kl_divergence_backward", "dloss has 2", "1"},
+                         [&] { kl_divergence_backward(e, p, q, t({2}), t({3, 4}), Tensor()); }));
+  EXPECT_TRUE(refuses_op(e, {"kl_divergence_backward", "dq_logits has 3", "12"},
+                         [&] { kl_divergence_backward(e, p, q, loss, Tensor(), t({3})); }));
+}
+
+SILICA_ON_EVERY_DEVICE(KlDivergence);
 
 }  // namespace
 }  // namespace silica::test

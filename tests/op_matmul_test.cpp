@@ -137,6 +137,102 @@ TEST_P(Matmul, AgreesWithF64) {
   }
 }
 
+// ---- the bound of docs/numerics.md: |c - c*| <= n u / (1 - n u) * |A||B| + k 2^-149
+
+constexpr double u = 0x1p-24;
+
+double roundings(std::size_t k) {
+  return static_cast<double>(std::min<std::size_t>(k, 256) + (k + 255) / 256 - 1);
+}
+
+// An inner product, whose terms are exact in f64, and the sum of their magnitudes. TwoSum carries what an
+// addition loses.
+struct Exact {
+  double sum = 0.0, lost = 0.0, magnitude = 0.0;
+  void add(float a, float b) {
+    const double term = double{a} * double{b}, next = sum + term, part = next - sum;
+    lost += (sum - (next - part)) + (term - part);
+    sum = next;
+    magnitude += std::abs(term);
+  }
+};
+
+::testing::AssertionResult within_bound(const Matrix& a, const Matrix& b, const std::vector<float>& c) {
+  const double n = roundings(a.cols), gamma = n * u / (1.0 - n * u);
+  for (std::size_t i = 0; i < c.size(); ++i) {
+    Exact exact;
+    for (std::size_t k = 0; k < a.cols; ++k) exact.add(a.at(i / b.cols, k), b.at(k, i % b.cols));
+    const double error = std::abs((double{c[i]} - exact.sum) - exact.lost);
+    const double bound = gamma * exact.magnitude + static_cast<double>(a.cols) * 0x1p-149;
+    if (error <= bound) continue;
+    return ::testing::AssertionFailure() << std::hexfloat << "element " << i << " of k = " << a.cols
+                                         << " is off by " << error << ", at most " << bound;
+  }
+  return ::testing::AssertionSuccess();
+}
+
+// Elements of one sign, of both, of very different sizes, or whose products are subnormal.
+float element_of_kind(Random& random, std::size_t kind) {
+  switch (kind) {
+    case 0:
+      return random.uniform(1.0f, 2.0f);
+    case 1:
+      return random.uniform(-1.0f, 1.0f);
+    case 2:
+      return std::ldexp(random.uniform(-1.0f, 1.0f), static_cast<int>(random.below(60)) - 30);
+    default:
+      return random.uniform(-1.0f, 1.0f) * 0x1p-72f;
+  }
+}
+
+Matrix matrix_of_kind(Random& random, std::size_t rows, std::size_t cols, std::size_t kind) {
+  Matrix m{rows, cols, std::vector<float>(rows * cols)};
+  for (float& x : m.values) x = element_of_kind(random, kind);
+  return m;
+}
+
+TEST_P(Matmul, ErrorIsWithinTheBoundOfTheOrder) {
+  Random random(12);
+  const int lists = GetParam() == "cpu" ? 30 : 2, of_list = 80;  // the others give the CPU's bits
+  for (int list = 0; list < lists; ++list) {
+    std::vector<Matrix> a, b;
+    std::vector<Tensor> c;
+    CommandEncoder encoder(device());
+    for (int i = 0; i < of_list; ++i) {
+      const std::size_t kind = random.below(4), m = random.between(1, 4), n = random.between(1, 4);
+      const std::size_t k = random.below(3) == 0 ? random.between(1, 1100) : random.between(1, 40);
+      Matrix left = matrix_of_kind(random, m, k, kind), right = matrix_of_kind(random, k, n, kind);
+      if (i % 5 == 0) {  // the second half of each sum takes the first back
+        for (std::size_t p = 0; p < k / 2; ++p) {
+          for (std::size_t r = 0; r < m; ++r) left.values[r * k + k - 1 - p] = -left.at(r, p);
+          for (std::size_t j = 0; j < n; ++j) right.values[(k - 1 - p) * n + j] = right.at(p, j);
+        }
+      }
+      c.emplace_back(device(), DType::f32, Shape{m, n});
+      matmul(encoder, upload(left), upload(right), c.back());
+      a.push_back(std::move(left)), b.push_back(std::move(right));
+    }
+    device().submit(encoder.finish()).wait();
+    for (std::size_t i = 0; i < c.size(); ++i) ASSERT_TRUE(within_bound(a[i], b[i], get(c[i])));
+  }
+}
+
+// 1, then terms of u: each rounding but one loses u, a tie that goes to the even 1. So no smaller number of
+// roundings would do, and another order of the same sum would be out of bounds.
+TEST_P(Matmul, TheBoundIsAttained) {
+  for (const std::size_t k : {1u, 2u, 3u, 100u, 255u, 256u, 257u, 512u, 513u, 1024u, 2560u}) {
+    Matrix a{1, k, std::vector<float>(k, 1.0f)}, b{k, 1, std::vector<float>(k)};
+    for (std::size_t p = 0; p < k; ++p) b.values[p] = p < 256 || p % 256 == 0 ? 0x1p-24f : 0.0f;
+    b.values[0] = 1.0f;
+    const std::vector<float> c = multiply(a, b);
+    EXPECT_EQ(c, std::vector<float>{1.0f});
+    EXPECT_TRUE(within_bound(a, b, c)) << k;
+    Exact exact;
+    for (std::size_t p = 0; p < k; ++p) exact.add(a.values[p], b.values[p]);
+    EXPECT_EQ(exact.sum - 1.0, (roundings(k) - 1.0) * u) << k;
+  }
+}
+
 TEST_P(Matmul, BackwardIsTwoMatmuls) {
   Random random(6);
   for (int round = 0; round < 25; ++round) {
@@ -177,6 +273,106 @@ TEST_P(Matmul, MoreDimensionsAreRows) {
   const Tensor c(device(), DType::f32, {2, 3, 4});
   run(device(), [&](CommandEncoder& e) { matmul(e, upload(a).reshape({2, 3, 5}), upload(b), c); });
   EXPECT_TRUE(same_bits(get(c), naive(a, b).values));
+}
+
+// ---- batches
+
+TEST_P(Matmul, ABatchIsAMatmulForEachMatrix) {
+  Random random(9);
+  const std::size_t sizes[][4] = {{1, 3, 4, 5},    {2, 1, 1, 1},  {7, 1, 33, 300}, {3, 70, 1, 257},
+                                  {4, 64, 64, 16}, {65, 2, 3, 4}, {3, 65, 130, 9}, {5, 17, 31, 520},
+                                  {2, 100, 7, 30}, {9, 9, 9, 9}};
+  for (const auto& [batch, m, n, k] : sizes) {
+    const Matrix a = random_matrix(random, batch * m, k), b = random_matrix(random, batch * k, n);
+    std::vector<float> want;
+    std::vector<float> a_transposed, b_transposed;
+    for (std::size_t i = 0; i < batch; ++i) {
+      const auto part = [i](const Matrix& of, std::size_t rows) {
+        const auto begin = of.values.begin() + static_cast<std::ptrdiff_t>(i * rows * of.cols);
+        return Matrix{rows, of.cols, {begin, begin + static_cast<std::ptrdiff_t>(rows * of.cols)}};
+      };
+      const Matrix left = part(a, m), right = part(b, k), product = naive(left, right);
+      want.insert(want.end(), product.values.begin(), product.values.end());
+      for (const float x : transpose(left).values) a_transposed.push_back(x);
+      for (const float x : transpose(right).values) b_transposed.push_back(x);
+    }
+    for (const auto& [ta, tb] : all_options) {
+      const Guarded c(device(), DType::f32, {batch, m, n});
+      const Shape a_shape = ta ? Shape{batch, k, m} : Shape{batch, m, k},
+                  b_shape = tb ? Shape{batch, n, k} : Shape{batch, k, n};
+      run(device(), [&](CommandEncoder& e) {
+        batched_matmul(e, make(device(), DType::f32, a_shape, ta ? a_transposed : a.values),
+                       make(device(), DType::f32, b_shape, tb ? b_transposed : b.values), c.tensor, {ta, tb});
+      });
+      ASSERT_TRUE(same_bits(get(c.tensor), want))
+          << batch << " of " << m << " x " << n << " x " << k << ta << tb;
+      ASSERT_TRUE(c.intact());
+    }
+  }
+}
+
+TEST_P(Matmul, BackwardOfABatchIsThatOfEachMatrix) {
+  Random random(10);
+  constexpr std::size_t batch = 5, m = 20, n = 33, k = 7;
+  for (const auto& [ta, tb] : all_options) {
+    const Shape a_shape = ta ? Shape{batch, k, m} : Shape{batch, m, k},
+                b_shape = tb ? Shape{batch, n, k} : Shape{batch, k, n};
+    const auto tensor = [&](const Shape& shape) {
+      return make(device(), DType::f32, shape, random.floats(shape.size()));
+    };
+    const Tensor a = tensor(a_shape), b = tensor(b_shape), dc = tensor({batch, m, n});
+    const Tensor da(device(), DType::f32, a_shape), db(device(), DType::f32, b_shape),
+        da_one(device(), DType::f32, a_shape), db_one(device(), DType::f32, b_shape);
+    const auto matrix = [](const Tensor& of, std::size_t i) {
+      return of.rows(i, 1).reshape({of.shape()[1], of.shape()[2]});
+    };
+    run(device(), [&](CommandEncoder& e) {
+      batched_matmul_backward(e, a, b, dc, da, db, {ta, tb});
+      for (std::size_t i = 0; i < batch; ++i) {
+        matmul_backward(e, matrix(a, i), matrix(b, i), matrix(dc, i), matrix(da_one, i), matrix(db_one, i),
+                        {ta, tb});
+      }
+    });
+    EXPECT_TRUE(same_bits(get(da), get(da_one))) << ta << tb;
+    EXPECT_TRUE(same_bits(get(db), get(db_one))) << ta << tb;
+  }
+}
+
+TEST_P(Matmul, LeadingExtentsAreABatch) {
+  Random random(11);
+  const Tensor a = make(device(), DType::f32, {2, 3, 4, 5}, random.floats(120)),
+               b = make(device(), DType::f32, {6, 5, 2}, random.floats(60)),
+               c(device(), DType::f32, {3, 2, 4, 2}), want(device(), DType::f32, {6, 4, 2});
+  run(device(), [&](CommandEncoder& e) {
+    batched_matmul(e, a, b, c);
+    batched_matmul(e, a.reshape({6, 4, 5}), b, want);
+  });
+  EXPECT_TRUE(same_bits(get(c), get(want)));
+}
+
+TEST_P(Matmul, BatchRefusals) {
+  const auto t = [&](const Shape& shape, DType dtype = DType::f32) { return Tensor(device(), dtype, shape); };
+  const Tensor a = t({2, 3, 4}), b = t({2, 4, 5}), c = t({2, 3, 5});
+  CommandEncoder e(device());
+  EXPECT_TRUE(refuses_op(e, {"batched_matmul", "a is (2, 3, 4)", "b is (3, 4, 5)", "batch"},
+                         [&] { batched_matmul(e, a, t({3, 4, 5}), c); }));
+  EXPECT_TRUE(refuses_op(e, {"batched_matmul", "a is (2, 3, 4)", "b is (1, 4, 5)", "batch"},
+                         [&] { batched_matmul(e, a, t({4, 5}), c); }));
+  EXPECT_TRUE(refuses_op(e, {"batched_matmul", "b is (2, 5, 4)", "inner"},
+                         [&] { batched_matmul(e, a, t({2, 5, 4}), c); }));
+  EXPECT_TRUE(refuses_op(e, {"batched_matmul", "c is (2, 5, 3)", "(2, 3, 5)"},
+                         [&] { batched_matmul(e, a, b, t({2, 5, 3})); }));
+  EXPECT_TRUE(refuses_op(e, {"batched_matmul", "c is (1, 6, 5)", "(2, 3, 5)"},
+                         [&] { batched_matmul(e, a, b, t({6, 5})); }));
+  EXPECT_TRUE(refuses_op(e, {"batched_matmul", "b is bf16", "f32"},
+                         [&] { batched_matmul(e, a, t({2, 4, 5}, DType::bf16), c); }));
+  const Tensor square = t({2, 3, 3});
+  EXPECT_TRUE(refuses_op(e, {"batched_matmul", "c overlaps b"},
+                         [&] { batched_matmul(e, t({2, 3, 3}), square, square); }));
+  EXPECT_TRUE(refuses_op(e, {"batched_matmul_backward", "da is (2, 4, 3)", "(2, 3, 4)"},
+                         [&] { batched_matmul_backward(e, a, b, c, t({2, 4, 3}), Tensor()); }));
+  EXPECT_TRUE(refuses_op(e, {"batched_matmul_backward", "db overlaps b"},
+                         [&] { batched_matmul_backward(e, a, b, c, Tensor(), b); }));
 }
 
 TEST_P(Matmul, Refusals) {

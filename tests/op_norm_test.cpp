@@ -184,8 +184,9 @@ TEST_P(RmsNorm, Refusals) {
   EXPECT_TRUE(refuses_op(e, {"rms_norm", "weight has 3", "expected 4", "column"},
                          [&] { rms_norm(e, x, t({3}), y); }));
   EXPECT_TRUE(refuses_op(e, {"rms_norm", "y has 8", "x has 12"}, [&] { rms_norm(e, x, weight, t({2, 4})); }));
-  EXPECT_TRUE(
-      refuses_op(e, {"rms_norm", "x is f16", "f32"}, [&] { rms_norm(e, t({3, 4}, DType::f16), weight, y); }));
+  EXPECT_TRUE(refuses_op(e, {"rms_norm", "x is f16", "weight is f32"},
+                         [&] { rms_norm(e, t({3, 4}, DType::f16), weight, y); }));
+  EXPECT_TRUE(refuses_op(e, {"rms_norm", "weight is no tensor"}, [&] { rms_norm(e, x, Tensor(), y); }));
   EXPECT_TRUE(refuses_op(e, {"rms_norm", "empty"}, [&] { rms_norm(e, t({0, 4}), weight, y); }));
   EXPECT_TRUE(refuses_op(e, {"rms_norm_backward", "dweight has 5", "4"},
                          [&] { rms_norm_backward(e, x, weight, t({3, 4}), t({3, 4}), t({5})); }));
@@ -197,6 +198,127 @@ TEST_P(RmsNorm, Refusals) {
 }
 
 SILICA_ON_EVERY_DEVICE(RmsNorm);
+
+// Within their bounds of f64: op_rows_test.cpp.
+class Norms : public DeviceTest {
+ protected:
+  Tensor matrix(const Problem& p, const std::vector<float>& values) {
+    return make(device(), DType::f32, {p.rows, p.cols}, values);
+  }
+  Tensor empty(const Problem& p) { return Tensor(device(), DType::f32, {p.rows, p.cols}); }
+};
+
+TEST_P(Norms, LayerNormIsTheWrittenOrderBitForBit) {
+  Random random(6);
+  for (const std::size_t cols : {1u, 3u, 255u, 257u, 600u, 1025u}) {
+    const Problem p(random, 3, cols);
+    const std::vector<float> bias = random.floats(cols);
+    const Guarded y(device(), DType::f32, {p.rows, cols});
+    run(device(), [&](CommandEncoder& e) {
+      layer_norm(e, matrix(p, p.x), make(device(), p.weight), make(device(), bias), y.tensor);
+    });
+    std::vector<float> want;
+    for (std::size_t r = 0; r < p.rows; ++r) {
+      std::vector<float> row(&p.x[r * cols], &p.x[r * cols] + cols);
+      float lanes[256] = {};
+      for (std::size_t i = 0; i < cols; ++i) lanes[i % 256] += row[i];
+      for (std::size_t half = 128; half > 0; half /= 2) {
+        for (std::size_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+      }
+      for (float& value : row) value -= lanes[0] / static_cast<float>(cols);
+      const float scale = naive_scale(row.data(), cols, p.epsilon);
+      for (std::size_t i = 0; i < cols; ++i) want.push_back(std::fma(row[i] * scale, p.weight[i], bias[i]));
+    }
+    EXPECT_TRUE(same_bits(get(y.tensor), want)) << cols;
+    EXPECT_TRUE(y.intact());
+  }
+}
+
+TEST_P(Norms, L2NormIsTheWrittenOrderBitForBit) {
+  Random random(7);
+  for (const std::size_t cols : {1u, 3u, 255u, 257u, 600u, 1025u}) {
+    const Problem p(random, 3, cols);
+    const Guarded y(device(), DType::f32, {p.rows, cols});
+    run(device(), [&](CommandEncoder& e) { l2_norm(e, matrix(p, p.x), y.tensor, {.epsilon = 0.0f}); });
+    std::vector<float> want = p.x;
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      want[i] *= 1.0f / std::sqrt(sum_of_squares(&p.x[i / cols * cols], cols));
+    }
+    EXPECT_TRUE(same_bits(get(y.tensor), want)) << cols;
+    EXPECT_TRUE(y.intact());
+  }
+}
+
+TEST_P(Norms, AnAbsentWeightIsOneAndAnAbsentBiasZero) {
+  Random random(8);
+  const Problem p(random, 5, 300);
+  const Tensor one = make(device(), std::vector<float>(300, 1.0f)), zero(device(), DType::f32, {300});
+  const Tensor x = matrix(p, p.x), dy = matrix(p, p.dy), y = empty(p), y2 = empty(p), dx = empty(p),
+               dx2 = empty(p);
+  run(device(), [&](CommandEncoder& e) {
+    layer_norm(e, x, one, zero, y);
+    layer_norm(e, x, Tensor(), Tensor(), y2);
+    layer_norm_backward(e, x, one, dy, dx, Tensor(), Tensor());
+    layer_norm_backward(e, x, Tensor(), dy, dx2, Tensor(), Tensor());
+  });
+  EXPECT_TRUE(same_bits(get(y2), get(y)));
+  EXPECT_TRUE(same_bits(get(dx2), get(dx)));
+}
+
+TEST_P(Norms, InPlaceAndOneByOneGiveTheSameBits) {
+  Random random(9);
+  const Problem p(random, 40, 333);
+  const auto line = [&] { return Tensor(device(), DType::f32, {p.cols}); };
+  const Tensor x = matrix(p, p.x), dy = matrix(p, p.dy), weight = make(device(), p.weight), bias = line();
+  const Tensor y = empty(p), y2 = matrix(p, p.x), l = empty(p), l2 = matrix(p, p.x);
+  const Tensor dx = empty(p), dx2 = matrix(p, p.x), dx3 = matrix(p, p.dy), dl = empty(p),
+               dl2 = matrix(p, p.dy), dw = line(), db = line(), dw2 = line(), db2 = line();
+  run(device(), [&](CommandEncoder& e) {
+    layer_norm(e, x, weight, bias, y);
+    layer_norm(e, y2, weight, bias, y2);
+    l2_norm(e, x, l);
+    l2_norm(e, l2, l2);
+    layer_norm_backward(e, x, weight, dy, dx, dw, db);
+    layer_norm_backward(e, dx2, weight, dy, dx2, dw2, Tensor());
+    layer_norm_backward(e, x, weight, dx3, dx3, Tensor(), db2);
+    layer_norm_backward(e, x, weight, dy, Tensor(), Tensor(), Tensor());
+    l2_norm_backward(e, x, dy, dl);
+    l2_norm_backward(e, x, dl2, dl2);
+  });
+  EXPECT_TRUE(same_bits(get(y2), get(y)) && same_bits(get(l2), get(l)));
+  EXPECT_TRUE(same_bits(get(dx2), get(dx)) && same_bits(get(dx3), get(dx)) && same_bits(get(dl2), get(dl)));
+  EXPECT_TRUE(same_bits(get(dw2), get(dw)) && same_bits(get(db2), get(db)));
+}
+
+TEST_P(Norms, Refusals) {
+  const auto t = [&](const Shape& shape, DType dtype = DType::f32) { return Tensor(device(), dtype, shape); };
+  const Tensor x = t({3, 4}), line = t({4}), y = t({3, 4}), none;
+  CommandEncoder e(device());
+  EXPECT_TRUE(refuses_op(e, {"layer_norm", "bias has 3", "expected 4", "column"},
+                         [&] { layer_norm(e, x, line, t({3}), y); }));
+  EXPECT_TRUE(refuses_op(e, {"layer_norm", "weight is f16", "x is f32"},
+                         [&] { layer_norm(e, x, t({4}, DType::f16), none, y); }));
+  EXPECT_TRUE(refuses_op(e, {"layer_norm", "y overlaps x"}, [&] {
+    const Tensor both = t({4, 4});
+    layer_norm(e, both.rows(0, 3), none, none, both.rows(1, 3));
+  }));
+  EXPECT_TRUE(refuses_op(e, {"layer_norm_backward", "dbias overlaps dweight"},
+                         [&] { layer_norm_backward(e, x, none, y, none, line, line); }));
+  EXPECT_TRUE(refuses_op(e, {"layer_norm_backward", "dweight overlaps dy"},
+                         [&] { layer_norm_backward(e, x, none, y, none, y.rows(1, 1), none); }));
+  EXPECT_TRUE(refuses_op(e, {"layer_norm_backward", "dbias has 3", "4"},
+                         [&] { layer_norm_backward(e, x, none, y, none, none, t({3})); }));
+  EXPECT_TRUE(refuses_op(e, {"l2_norm", "y has 4", "x has 12"}, [&] { l2_norm(e, x, line); }));
+  EXPECT_TRUE(refuses_op(e, {"l2_norm", "x is u32"}, [&] { l2_norm(e, t({4}, DType::u32), line); }));
+  EXPECT_TRUE(refuses_op(e, {"l2_norm", "y overlaps x"}, [&] {
+    const Tensor both = t({4, 4});
+    l2_norm(e, both.rows(0, 3), both.rows(1, 3));
+  }));
+  EXPECT_TRUE(
+      refuses_op(e, {"l2_norm_backward", "dx is no tensor"}, [&] { l2_norm_backward(e, x, y, none); }));
+}
+
+SILICA_ON_EVERY_DEVICE(Norms);
 
 }  // namespace
 }  // namespace silica::test

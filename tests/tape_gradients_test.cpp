@@ -3,6 +3,7 @@
 // against hand-written gradients. The check itself is checked: it must fail when a gradient is wrong.
 #include <cstdint>
 #include <functional>
+#include <set>
 
 #include "support.h"
 
@@ -24,18 +25,63 @@ struct Problem {
 };
 
 std::vector<Problem> elementwise_problems() {
-  const Shape shape{3, 5};
+  // Clear of the poles of those that have one at 0.
+  const std::set<std::string> with_pole = {"div", "log", "reciprocal", "rsqrt", "sqrt"};
+  const auto leaf = [&](const char* op) -> Leaf {
+    return with_pole.contains(op) ? Leaf{{3, 5}, 0.5f, 1.5f} : Leaf{{3, 5}};
+  };
   std::vector<Problem> all = {
-#define SILICA_UNARY(op, ...) {#op, {{shape}}, [](const Variables& v) { return op(v[0]); }},
-#define SILICA_UNARY_SCALAR(op, ...) {#op, {{shape}}, [](const Variables& v) { return op(v[0], -1.7f); }},
-#define SILICA_BINARY(op, ...) {#op, {{shape}, {shape}}, [](const Variables& v) { return op(v[0], v[1]); }},
+#define SILICA_UNARY(op, ...) {#op, {leaf(#op)}, [](const Variables& v) { return op(v[0]); }},
+#define SILICA_UNARY_LINEAR(op, ...) SILICA_UNARY(op)
+#define SILICA_UNARY_SCALAR(op, ...) {#op, {leaf(#op)}, [](const Variables& v) { return op(v[0], -1.7f); }},
+#define SILICA_BINARY(op, ...) \
+  {#op, {leaf(#op), leaf(#op)}, [](const Variables& v) { return op(v[0], v[1]); }},
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_BINARY(op)
+#define SILICA_BINARY_SCALAR(op, ...) \
+  {#op, {leaf(#op), leaf(#op)}, [](const Variables& v) { return op(-1.7f, v[0], v[1]); }},
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
   };
+  return all;
+}
+
+std::vector<Problem> layout_problems() {
+  std::vector<Problem> all = {
+      {"transpose", {{{4, 3}}}, [](const Variables& v) { return transpose(v[0]); }},
+      {"transpose a batch", {{{2, 4, 3}}}, [](const Variables& v) { return transpose(v[0]); }},
+      {"slice",
+       {{{5, 6}}},
+       [](const Variables& v) {
+         return slice(v[0], {.row_begin = 1, .row_end = 4, .col_begin = 2, .col_end = 5});
+       }},
+      {"slices that overlap",
+       {{{5, 6}}},
+       [](const Variables& v) {
+         return add(slice(v[0], {.row_end = 4, .col_begin = 3}), slice(v[0], {.row_begin = 1, .col_end = 3}));
+       }},
+      {"concat rows",
+       {{{1, 3}}, {{2, 3}}},
+       [](const Variables& v) { return concat({v[1], v[0]}, Axis::rows); }},
+      {"concat columns",
+       {{{3, 1}}, {{3, 4}}},
+       [](const Variables& v) { return concat({v[0], v[1], v[0]}, Axis::cols); }},
+      {"broadcast_row", {{{5}}}, [](const Variables& v) { return broadcast_row(v[0], 4); }},
+      {"a bias",
+       {{{5, 3}}, {{3}}},
+       [](const Variables& v) { return silu(add(v[0], broadcast_row(v[1], 5))); }},
+  };
+  for (const bool ta : {false, true}) {
+    for (const bool tb : {false, true}) {
+      all.push_back({std::string("batched_matmul") + (ta ? " a^T" : "") + (tb ? " b^T" : ""),
+                     {{ta ? Shape{2, 5, 3} : Shape{2, 3, 5}}, {tb ? Shape{2, 4, 5} : Shape{2, 5, 4}}},
+                     [ta, tb](const Variables& v) { return batched_matmul(v[0], v[1], {ta, tb}); }});
+    }
+  }
   return all;
 }
 
@@ -51,6 +97,29 @@ std::vector<Problem> other_problems(const Device& device) {
       {"cross_entropy",
        {{{4, 7}, -3.0f, 3.0f}},
        [targets](const Variables& v) { return cross_entropy(v[0], targets); }},
+      {"sum", {{{3, 7}}}, [](const Variables& v) { return sum(v[0]); }},
+      {"mean", {{{3, 7}}}, [](const Variables& v) { return mean(v[0]); }},
+      {"softmax", {{{3, 7}}}, [](const Variables& v) { return softmax(v[0]); }},
+      {"log_softmax", {{{3, 7}}}, [](const Variables& v) { return log_softmax(v[0]); }},
+      {"l2_norm", {{{3, 7}}}, [](const Variables& v) { return l2_norm(v[0]); }},
+      {"layer_norm",
+       {{{3, 7}}, {{7}}, {{7}}},
+       [](const Variables& v) { return layer_norm(v[0], v[1], v[2]); }},
+      {"layer_norm without a bias",
+       {{{3, 7}}, {{7}}},
+       [](const Variables& v) { return layer_norm(v[0], v[1], {}); }},
+      {"layer_norm without a weight",
+       {{{3, 7}}, {{7}}},
+       [](const Variables& v) { return layer_norm(v[0], {}, v[1]); }},
+      {"layer_norm(x), x its own weight",
+       {{{1, 7}}},
+       [](const Variables& v) { return layer_norm(v[0], reshape(v[0], {7}), {}); }},
+      {"kl_divergence",
+       {{{4, 7}, -3.0f, 3.0f}, {{4, 7}, -3.0f, 3.0f}},
+       [](const Variables& v) { return kl_divergence(v[0], v[1]); }},
+      {"attention",
+       {{{5, 4}}, {{5, 4}}, {{5, 4}}},
+       [](const Variables& v) { return matmul(softmax(matmul(v[0], v[1], {.transpose_b = true})), v[2]); }},
       // One variable in several places, and gradients that meet.
       {"x * x", {{{7}}}, [](const Variables& v) { return mul(v[0], v[0]); }},
       {"x + x", {{{7}}}, [](const Variables& v) { return add(v[0], v[0]); }},
@@ -198,6 +267,8 @@ TEST_P(TapeGradients, ElementwiseRulesAgreeWithCentralDifferences) {
   check(device(), elementwise_problems());
 }
 
+TEST_P(TapeGradients, LayoutRulesAgreeWithCentralDifferences) { check(device(), layout_problems()); }
+
 TEST_P(TapeGradients, OtherRulesAgreeWithCentralDifferences) { check(device(), other_problems(device())); }
 
 // ---- the network that the origin was for, by hand, in f64
@@ -307,6 +378,40 @@ TEST_P(TapeGradients, CastsCarryGradientsBackInTheDtypeOfTheirInput) {
   device().submit(encoder.finish()).wait();
   EXPECT_EQ(tape.gradient(x).dtype(), DType::f32);
   EXPECT_EQ(get(tape.gradient(x)), std::vector<float>({1.0f, 0.5f, 3.0f}));
+}
+
+TEST_P(TapeGradients, HalvesMoveThroughLayoutOpsAndTables) {
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    CommandEncoder encoder(device());
+    Tape tape(encoder);
+    const Variable table = tape.variable(make(device(), dtype, {3, 2}, {1, 2, 3, 4, 5, 6})),
+                   row = tape.variable(make(device(), dtype, {2}, {7, 8}));
+    const Variable gathered = embedding(table, Tensor(device(), {2}, std::vector<std::uint32_t>{2, 2}));
+    const Variable both = concat({gathered, broadcast_row(row, 3)}, Axis::rows);
+    const Variable y = slice(transpose(both), {.col_begin = 1});
+    const Tensor value(device(), dtype, {2, 4});
+    copy(encoder, y.value(), value);
+    tape.backward(y, make(device(), dtype, {2, 4}, {1, 2, 3, 4, 5, 6, 7, 8}));
+    device().submit(encoder.finish()).wait();
+    EXPECT_EQ(get(value), (std::vector<float>{5, 7, 7, 7, 6, 8, 8, 8}));
+    EXPECT_EQ(get(tape.gradient(table)), (std::vector<float>{0, 0, 0, 0, 1, 5}));
+    EXPECT_EQ(get(tape.gradient(row)), (std::vector<float>{9, 21}));
+  }
+}
+
+TEST_P(TapeGradients, BadLayoutIsRefusedByItsOwnName) {
+  CommandEncoder encoder(device());
+  Tape tape(encoder);
+  const Variable x = tape.variable(Tensor(device(), DType::f32, {3, 4})),
+                 y = tape.variable(Tensor(device(), DType::f32, {2, 5}));
+  EXPECT_TRUE(
+      refuses_op(encoder, {"slice", "rows are [2, 9)"}, [&] { slice(x, {.row_begin = 2, .row_end = 9}); }));
+  EXPECT_TRUE(refuses_op(encoder, {"slice", "columns are [4, 4)"}, [&] { slice(x, {.col_begin = 4}); }));
+  EXPECT_TRUE(
+      refuses_op(encoder, {"concat", "inputs[0] has 4 columns"}, [&] { concat({x, y}, Axis::rows); }));
+  EXPECT_TRUE(refuses_op(encoder, {"concat", "no variables"}, [&] { concat({}, Axis::rows); }));
+  EXPECT_TRUE(refuses_op(encoder, {"broadcast_row", "y is empty"}, [&] { broadcast_row(x, 0); }));
+  EXPECT_TRUE(refuses_op(encoder, {"batched_matmul", "inner"}, [&] { batched_matmul(x, x); }));
 }
 
 SILICA_ON_EVERY_DEVICE(TapeGradients);

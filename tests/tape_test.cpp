@@ -145,25 +145,45 @@ std::vector<std::pair<std::string, std::function<void(const Variable&, const Var
   const Tensor ids(device, {2}, std::vector<std::uint32_t>{0, 0});
   return {
 #define SILICA_UNARY(op, ...) {#op, [](const Variable& x, const Variable&) { op(x); }},
+#define SILICA_UNARY_LINEAR(op, ...) SILICA_UNARY(op)
 #define SILICA_UNARY_SCALAR(op, ...) {#op, [](const Variable& x, const Variable&) { op(x, 2.0f); }},
 #define SILICA_BINARY(op, ...)                                           \
   {#op, [](const Variable& x, const Variable& other) { op(x, other); }}, \
       {#op, [](const Variable& x, const Variable& other) { op(other, x); }},
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_BINARY(op)
+#define SILICA_BINARY_SCALAR(op, ...)                                          \
+  {#op, [](const Variable& x, const Variable& other) { op(2.0f, x, other); }}, \
+      {#op, [](const Variable& x, const Variable& other) { op(2.0f, other, x); }},
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
       {"copy", [](const Variable& x, const Variable&) { copy(x); }},
       {"cast", [](const Variable& x, const Variable&) { cast(x, DType::f16); }},
       {"value", [](const Variable& x, const Variable&) { reshape(x, {2, 2}); }},
       {"value", [](const Variable& x, const Variable&) { x.value(); }},
       {"matmul", [](const Variable& x, const Variable& other) { matmul(x, other); }},
       {"matmul", [](const Variable& x, const Variable& other) { matmul(other, x); }},
+      {"batched_matmul", [](const Variable& x, const Variable& other) { batched_matmul(x, other); }},
+      {"batched_matmul", [](const Variable& x, const Variable& other) { batched_matmul(other, x); }},
+      {"transpose", [](const Variable& x, const Variable&) { transpose(x); }},
+      {"slice", [](const Variable& x, const Variable&) { slice(x, {.row_end = 1}); }},
+      {"concat", [](const Variable& x, const Variable& other) { concat({other, x}, Axis::rows); }},
+      {"broadcast_row", [](const Variable& x, const Variable&) { broadcast_row(x, 3); }},
       {"rms_norm", [](const Variable& x, const Variable& other) { rms_norm(x, other); }},
       {"rms_norm", [](const Variable& x, const Variable& other) { rms_norm(other, x); }},
       {"embedding", [ids](const Variable& x, const Variable&) { embedding(x, ids); }},
+      {"sum", [](const Variable& x, const Variable&) { sum(x); }},
+      {"mean", [](const Variable& x, const Variable&) { mean(x); }},
+      {"softmax", [](const Variable& x, const Variable&) { softmax(x); }},
+      {"log_softmax", [](const Variable& x, const Variable&) { log_softmax(x); }},
+      {"l2_norm", [](const Variable& x, const Variable&) { l2_norm(x); }},
+      {"layer_norm", [](const Variable& x, const Variable&) { layer_norm(x, {}, {}); }},
+      {"kl_divergence", [](const Variable& x, const Variable& other) { kl_divergence(x, other); }},
+      {"kl_divergence", [](const Variable& x, const Variable& other) { kl_divergence(other, x); }},
       {"cross_entropy", [ids](const Variable& x, const Variable&) { cross_entropy(x, ids); }},
   };
 }

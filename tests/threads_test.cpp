@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Many threads at once, for ThreadSanitizer above all: opening devices, encoding, submitting, registering
-// kernels. SILICA_TEST_SECONDS sets how long each test runs (default 0.3).
+// kernels. SILICA_TEST_SECONDS sets how long each test runs (default 0.3), SILICA_SOAK_SECONDS how long the
+// soak does (default 1; docs/robustness.md has a minute of it).
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <functional>
+#include <iostream>
+#include <mutex>
 #include <thread>
 
 #include "support.h"
@@ -14,11 +18,15 @@ namespace {
 
 class Threads : public DeviceTest {
  protected:
+  static double seconds(const char* variable, double otherwise) {
+    const char* text = std::getenv(variable);
+    return text == nullptr ? otherwise : std::strtod(text, nullptr);
+  }
+
   // Calls body(thread, round) in a loop on each of `count` threads until time is over.
-  static void hammer(int count, const std::function<void(int, int)>& body) {
-    const char* text = std::getenv("SILICA_TEST_SECONDS");
-    const auto end = std::chrono::steady_clock::now() +
-                     std::chrono::duration<double>(text == nullptr ? 0.3 : std::strtod(text, nullptr));
+  static void hammer(int count, const std::function<void(int, int)>& body,
+                     double duration = seconds("SILICA_TEST_SECONDS", 0.3)) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(duration);
     std::atomic<int> waiting{count};
     std::vector<std::jthread> threads;
     for (int t = 0; t < count; ++t) {
@@ -119,6 +127,54 @@ TEST_P(Threads, HandlesDieAnywhere) {
     device.reset();
     x = Tensor();
   });
+}
+
+// All at once: now and then one thread opens a device that all go over to, so that all want the same kernels
+// of a registry that has built none.
+TEST_P(Threads, SoakOfSixteen) {
+  constexpr std::uint64_t seeds = 4;
+  std::vector<std::vector<float>> want;
+  for (std::uint64_t seed = 0; seed < seeds; ++seed) want.push_back(step(device(), seed));
+  const auto add_one = [](const void* arguments, Groups) {
+    std::uint64_t address = 0;
+    std::memcpy(&address, arguments, sizeof address);
+    *reinterpret_cast<float*>(address) += 1;
+  };
+  const auto open = [&](unsigned threads) {
+    const Device opened = Device::open(GetParam(), {.threads = threads});
+    opened.kernels().add("user.add_one", {.cpu = {add_one, {1}}});
+    return opened;
+  };
+  std::mutex mutex;
+  Device shared = open(4);
+  std::atomic<std::uint64_t> rounds{0}, opened{1};
+  const double duration = seconds("SILICA_SOAK_SECONDS", 1);
+  hammer(
+      16,
+      [&](int t, int round) {
+        if ((round + t) % 16 == 0) {
+          const Device next = open(static_cast<unsigned>(round % 3 + 1));
+          ++opened;
+          std::lock_guard lock(mutex);
+          shared = next;
+        }
+        const Device current = [&] {
+          std::lock_guard lock(mutex);
+          return shared;
+        }();
+        const auto seed = static_cast<std::uint64_t>(t + round) % seeds;
+        EXPECT_TRUE(same_bits(step(current, seed), want[seed]));
+        ++rounds;
+        if (current.name() != "cpu") return;
+        const Tensor x(current, DType::f32, {1});
+        CommandEncoder encoder(current);
+        for (int i = 0; i < 3; ++i) encoder.dispatch("user.add_one", {read_write(x, "x")}, 0, Grid{1});
+        current.submit(encoder.finish()).wait();
+        EXPECT_EQ(get(x), std::vector<float>{3});
+      },
+      duration);
+  std::cout << "[ soak     ] " << duration << " s, 16 threads: " << rounds << " steps on " << opened
+            << " devices\n";
 }
 
 SILICA_ON_EVERY_DEVICE(Threads);

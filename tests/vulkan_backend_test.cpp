@@ -4,10 +4,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
+#include <set>
 
-#include "backends/vulkan/cache.h"
 #include "vulkan_support.h"
 
 namespace silica::test {
@@ -337,33 +336,24 @@ TEST(VulkanKernel, WithoutSpirvIsRefused) {
 
 // ---- the cache on disk
 
-TEST(VulkanCache, DamagedFilesAreIgnored) {
+// The file itself, damage above all, is disk_cache_test's.
+TEST(VulkanCache, IsKeptByDeviceAndDriver) {
   namespace fs = std::filesystem;
   const fs::path folder =
       fs::temp_directory_path() / ("silica_cache_" + std::to_string(std::random_device{}()));
-  const fs::path path = folder / "deep" / "file.cache";
-  std::mt19937 random(14);
-  const std::vector<std::byte> data = any_bytes(1000, random);
-  EXPECT_TRUE(vulkan::read_cache(path).empty());
-  vulkan::write_cache(path, data);
-  EXPECT_EQ(vulkan::read_cache(path), data);
-  const auto whole = fs::file_size(path);
-  const auto rewrite = [&](const std::function<void(std::vector<char>&)>& change) {
-    vulkan::write_cache(path, data);
-    std::ifstream in(path, std::ios::binary);
-    std::vector<char> bytes(whole);
-    in.read(bytes.data(), static_cast<std::streamsize>(whole));
-    change(bytes);
-    std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    EXPECT_TRUE(vulkan::read_cache(path).empty());
-  };
-  for (const std::size_t i : {std::size_t{0}, std::size_t{9}, std::size_t{17}, std::size_t{30}, whole - 1}) {
-    rewrite([i](std::vector<char>& bytes) { bytes[i] = static_cast<char>(bytes[i] ^ 1); });
-    rewrite([i](std::vector<char>& bytes) { bytes.resize(i); });
+  const Setting place("SILICA_CACHE_DIR", folder.string());
+  const vulkan::PhysicalDevice physical = backend_of(gpu()).context.physical;
+  const DiskCache cache = DiskCache::standard();
+  train(Device::open("vulkan"), 1);
+  EXPECT_TRUE(cache.load(vulkan::cache_key(physical)));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 1) << "a temporary file was left";
+  std::set<DiskCache::Key> keys = {vulkan::cache_key(physical)};
+  vulkan::PhysicalDevice other = physical;
+  for (std::uint8_t* id :
+       {other.properties11.deviceUUID, other.properties11.driverUUID, other.properties.pipelineCacheUUID}) {
+    ++id[3];
+    EXPECT_TRUE(keys.insert(vulkan::cache_key(other)).second);
   }
-  rewrite([](std::vector<char>& bytes) { bytes.push_back('x'); });
-  EXPECT_EQ(std::distance(fs::directory_iterator(path.parent_path()), {}), 1) << "a temporary file was left";
-  vulkan::write_cache("/proc/no/such/place.cache", data);  // no error
   fs::remove_all(folder);
 }
 
@@ -372,10 +362,9 @@ TEST(VulkanCache, ADeviceOpensWithADamagedOne) {
   const fs::path folder =
       fs::temp_directory_path() / ("silica_cache_" + std::to_string(std::random_device{}()));
   const Setting place("SILICA_CACHE_DIR", folder.string());
-  const fs::path path = vulkan::cache_path(backend_of(gpu()).context.physical);
-  EXPECT_EQ(path.parent_path(), folder);
-  vulkan::write_cache(path,
-                      std::vector<std::byte>(500, std::byte{0x5a}));  // whole, but no cache of the driver's
+  const DiskCache::Key key = vulkan::cache_key(backend_of(gpu()).context.physical);
+  const std::vector<std::byte> alien(500, std::byte{0x5a});  // whole, but no cache of the driver's
+  DiskCache::standard().store(key, alien);
   EXPECT_EQ(train(Device::open("vulkan"), 2).weights, train(cpu(), 2).weights);
   fs::remove_all(folder);
 }

@@ -15,6 +15,7 @@
 #include "backends/vulkan/context.h"
 #include "core/program.h"
 #include "silica/silica.h"
+#include "support.h"
 
 namespace silica::test {
 
@@ -50,12 +51,6 @@ inline bool is_nan(DType dtype, std::uint32_t bits) {
     default:
       return false;
   }
-}
-
-inline std::vector<std::byte> bytes_of(const Tensor& tensor) {
-  std::vector<std::byte> bytes(tensor.bytes());
-  tensor.download_bytes(bytes, tensor.dtype());
-  return bytes;
 }
 
 // Equal to the bit, but for the payload of a NaN.

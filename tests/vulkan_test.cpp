@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "op_cases.h"
 #include "vulkan_support.h"
 
 namespace silica::test {
@@ -14,36 +15,26 @@ using Sizes = std::vector<std::size_t>;
 constexpr DType float_dtypes[] = {DType::f32, DType::f16, DType::bf16};
 constexpr std::size_t sizes[] = {1, 2, 7, 63, 64, 65, 255, 256, 257, 1000, 1023, 1024, 1025, 4097, 70001};
 
+// t: three inputs, then outputs for everything.
 void all_maps(CommandEncoder& e, const std::vector<Tensor>& t) {
-  const Tensor &a = t[0], &b = t[1], &c = t[2];
-  std::size_t next = 3;
-  const auto out = [&]() -> const Tensor& { return t[next++]; };
-#define SILICA_UNARY(op, ...) op(e, a, out()), op##_backward(e, a, b, out());
-#define SILICA_UNARY_SCALAR(op, ...) op(e, a, 1.7f, out()), op##_backward(e, b, -0.3f, out());
-#define SILICA_BINARY(op, ...) \
-  op(e, a, b, out());          \
-  next += 2;                   \
-  op##_backward(e, a, b, c, t[next - 2], t[next - 1]);
-#define SILICA_BINARY_LINEAR(op, ...) \
-  op(e, a, b, out());                 \
-  next += 2;                          \
-  op##_backward(e, c, t[next - 2], t[next - 1]);
-#include "kernels/ops.inc"
-#undef SILICA_UNARY
-#undef SILICA_UNARY_SCALAR
-#undef SILICA_BINARY
-#undef SILICA_BINARY_LINEAR
-  fill(e, 0.1f, out());
-  copy(e, a, out());
+  auto next = t.begin() + 3;
+  for (const ElementwiseOp& op : elementwise_ops()) {
+    op.encode(e, {t[0], t[1], t[2]}, {next, next + static_cast<std::ptrdiff_t>(op.outputs)});
+    next += static_cast<std::ptrdiff_t>(op.outputs);
+  }
+  fill(e, 0.1f, *next++);
+  copy(e, t[0], *next++);
 }
 
 TEST(VulkanEquality, ElementwiseOps) {
   std::mt19937 random(1);
+  std::size_t outputs = 2;
+  for (const ElementwiseOp& op : elementwise_ops()) outputs += op.outputs;
   for (const DType dtype : float_dtypes) {
     for (const std::size_t n : sizes) {
       Twins twins;
       for (int i = 0; i < 3; ++i) twins.add(dtype, {n}, any_bytes(n * size_of(dtype), random));
-      for (int i = 0; i < 20; ++i) twins.add(dtype, {n});
+      for (std::size_t i = 0; i < outputs; ++i) twins.add(dtype, {n});
       twins.run(std::string(to_string(dtype)) + " " + std::to_string(n), all_maps);
     }
   }

@@ -43,6 +43,20 @@ struct GenerateOptions {
 };
 int generate(const GenerateOptions& options);
 
+struct BenchOptions {
+  std::vector<std::string> ops;  // none: a table that fits the device
+  std::vector<std::string> dtypes, sizes, shapes;
+  bool transpose_a = false, transpose_b = false;
+  bool peers = false;
+  unsigned repeats = 0;   // 0: 15, or fewer of long ones
+  double seconds = 0.01;  // of a measurement
+  std::string output = "md";
+  std::string plot;
+  std::string command;  // as it was given, for the report
+  DeviceChoice device;
+};
+int bench(const BenchOptions& options);
+
 int devices();
 
 struct CheckOptions {

@@ -10,6 +10,7 @@
 #include <functional>
 #include <new>
 
+#include "bench/work.h"
 #include "commands.h"
 #include "errors.h"
 #include "silica/error.h"
@@ -114,6 +115,40 @@ void add_check(CLI::App& app, CheckOptions& options, Command& chosen) {
   command.callback([&] { chosen = [&] { return check(options); }; });
 }
 
+void add_bench(CLI::App& app, BenchOptions& options, Command& chosen) {
+  CLI::App& command = *app.add_subcommand("bench", "Measure speed, beside this machine's limit and others");
+  const auto list = CLI::MultiOptionPolicy::TakeAll;
+  std::string names;
+  for (const auto& [name, takes] : silica::bench::op_names()) names += name + ", ";
+  command.add_option("op", options.ops,
+                     names + "or first, the time to a first result; several are possible (default: a table)");
+  command.add_option("--dtype", options.dtypes, "f32, f16, bf16 (default: f32)")
+      ->delimiter(',')
+      ->multi_option_policy(list);
+  command.add_option("--size", options.sizes, "Elements of an elementwise op: 1000 or 2^20")
+      ->delimiter(',')
+      ->multi_option_policy(list);
+  command
+      .add_option("--shape", options.shapes,
+                  "Extents: MxNxK of matmul, TOKENSxWIDTHxHIDDEN of ffn, ROWSxCOLS of the others")
+      ->delimiter(',')
+      ->multi_option_policy(list);
+  command.add_flag("--transpose-a", options.transpose_a, "matmul: a is stored (K, M)");
+  command.add_flag("--transpose-b", options.transpose_b, "matmul: b is stored (N, K)");
+  command.add_flag("--peers", options.peers,
+                   "Measure oneDNN, OpenBLAS, PyTorch and Triton in turn with silica, where they are there");
+  command
+      .add_option("--repeats", options.repeats, "Measurements of each (default: 15, or fewer of long ones)")
+      ->check(CLI::Range(0, 100000));
+  command.add_option("--seconds", options.seconds, "About how long one measurement takes (default: 0.01)")
+      ->check(CLI::Range(0.0, 3600.0));
+  command.add_option("-o,--output", options.output, "md, csv or json (default: md)")
+      ->check(CLI::IsMember({"md", "csv", "json"}));
+  command.add_option("--plot", options.plot, "Write the shares of the limit as an SVG file");
+  add_device(command, options.device);
+  command.callback([&] { chosen = [&] { return bench(options); }; });
+}
+
 int parse_and_run(int argc, char** argv) {
   CLI::App app("silica: the mathematics of transformers, the same bits on every device", "silica");
   app.set_version_flag("--version", "silica " SILICA_VERSION);
@@ -121,11 +156,14 @@ int parse_and_run(int argc, char** argv) {
   app.option_defaults()->take_last();
   TrainOptions train_options;
   GenerateOptions generate_options;
+  BenchOptions bench_options;
+  for (int i = 0; i < argc; ++i) bench_options.command += (i > 0 ? " " : "") + std::string(argv[i]);
   CheckOptions check_options;
   Command chosen;
   add_train(app, train_options, chosen);
   add_generate(app, generate_options, chosen);
   add_check(app, check_options, chosen);
+  add_bench(app, bench_options, chosen);
   app.add_subcommand("devices", "List the devices and what they can do")->callback([&] { chosen = devices; });
   try {
     app.parse(argc, argv);
@@ -133,8 +171,9 @@ int parse_and_run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : exit_usage;
   }
   if (!chosen) {
-    fmt::print(stderr,
-               "silica: a subcommand is required: train, generate, check or devices (--help says more)\n");
+    fmt::print(
+        stderr,
+        "silica: a subcommand is required: train, generate, check, bench or devices (--help says more)\n");
     return exit_usage;
   }
   return chosen();

@@ -6,54 +6,24 @@
 #include <algorithm>
 #include <cmath>
 
+#include "svg.h"
+
 namespace silica::app {
 namespace {
 
 constexpr double width = 860, height = 500;
 constexpr double left = 70, right = 30, top = 64, bottom = 62;
 
-constexpr const char* style = R"(<style>
-text { font: 13px Helvetica, Arial, "DejaVu Sans", sans-serif; fill: #4a5160; }
-.title { font-size: 18px; font-weight: 600; fill: #1d2330; }
-.grid { stroke: #e4e7ee; stroke-width: 1; }
-.axis { stroke: #8a92a3; stroke-width: 1; }
-.raw { fill: none; stroke: #9db8e8; stroke-width: 1; }
+constexpr const char* style = R"(.raw { fill: none; stroke: #9db8e8; stroke-width: 1; }
 .train { fill: none; stroke: #2457b3; stroke-width: 2.2; stroke-linejoin: round; }
 .held { fill: #ffffff; stroke: #d1495b; stroke-width: 2.2; }
 .trigram { stroke: #3d8b5f; stroke-width: 1.8; stroke-dasharray: 7 5; }
-</style>
 )";
 
+using svg::line;
+using svg::text;
+using svg::tick_step;
 using Points = std::vector<std::pair<double, double>>;
-
-std::string escape(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out;
-}
-
-// 1, 2 or 5 times a power of ten, so that `extent` holds about `count` of them.
-double tick_step(double extent, double count) {
-  const double magnitude = std::pow(10.0, std::floor(std::log10(extent / count)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (extent / (factor * magnitude) <= count) return factor * magnitude;
-  }
-  return 10 * magnitude;
-}
 
 struct Axis {
   double low, high;  // values
@@ -108,16 +78,6 @@ std::string polyline(const Points& points, const Axis& x, const Axis& y, const c
   return fmt::format("<polyline class=\"{}\" clip-path=\"url(#area)\" points=\"{}\"/>\n", name, path);
 }
 
-std::string line(double x1, double y1, double x2, double y2, const char* name) {
-  return fmt::format("<line class=\"{}\" x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\"/>\n", name,
-                     x1, y1, x2, y2);
-}
-
-std::string text(double x, double y, const char* anchor, const std::string& content, const char* more = "") {
-  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\"{}>{}</text>\n", x, y, anchor, more,
-                     escape(content));
-}
-
 std::string axes(const Axis& x, const Axis& y) {
   std::string svg;
   const double y_step = tick_step(y.high - y.low, 8);
@@ -166,12 +126,11 @@ std::string loss_plot_svg(const LossPlot& given) {
   const Axis x{0, std::max(plot.steps, 1.0), left, width - right};
   const Axis y = loss_axis(plot, train);
 
-  std::string svg = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\">\n"
-      "<defs><clipPath id=\"area\"><rect x=\"{2}\" y=\"{3}\" width=\"{4}\" "
-      "height=\"{5}\"/></clipPath></defs>\n{6}"
-      "<rect width=\"{0}\" height=\"{1}\" fill=\"#ffffff\"/>\n",
-      width, height, left, top, width - left - right, height - top - bottom, style);
+  std::string svg = svg::open(width, height, style);
+  svg += fmt::format(
+      "<defs><clipPath id=\"area\"><rect x=\"{}\" y=\"{}\" width=\"{}\" "
+      "height=\"{}\"/></clipPath></defs>\n",
+      left, top, width - left - right, height - top - bottom);
   svg += text(left, 36, "start", plot.title, " class=\"title\"");
   svg += axes(x, y);
   svg += polyline(raw, x, y, "raw") + polyline(train, x, y, "train");

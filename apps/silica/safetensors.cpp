@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "safetensors.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -58,6 +60,12 @@ std::string_view header_of(std::string_view content, const std::string& file) {
   return header;
 }
 
+// Escaped and in quotes. Text alone is given to the JSON library: its destructor of an object allocates
+// memory, and ends the process if there is none.
+std::string json_text(const std::string& text) {
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 struct Placed {
   std::string name;
   HostTensor tensor;
@@ -78,9 +86,17 @@ Placed check_entry(const std::string& name, const SafeTensorsHeader::Entry& entr
   } catch (const Error& error) {
     fail(ErrorCode::io, "{}: tensor {}: {}", file, quote(name), error.what());
   }
+  // As the reference reader does it: from the left, so that a zero does not hide what overflowed before it.
+  std::uint64_t count = 1;
+  for (const std::uint64_t extent : *entry.shape) {
+    if (__builtin_mul_overflow(count, extent, &count)) {
+      fail(ErrorCode::io, "{}: tensor {}: the elements of {} do not fit 64 bits", file, quote(name),
+           to_string(shape));
+    }
+  }
   // Division, as the product may overflow.
   const std::uint64_t element = size_of(*dtype);
-  if (end < begin || (end - begin) % element != 0 || (end - begin) / element != shape.size()) {
+  if (end < begin || (end - begin) % element != 0 || (end - begin) / element != count) {
     fail(ErrorCode::io, "{}: tensor {} is {} of {}, its data_offsets {} to {} do not hold that", file,
          quote(name), to_string(shape), *entry.dtype, begin, end);
   }
@@ -104,12 +120,6 @@ void check_contiguous(std::span<const Placed> placed, std::uint64_t bytes, const
 }
 
 }  // namespace
-
-HostTensor HostTensor::from(const Tensor& tensor) {
-  HostTensor result{tensor.dtype(), tensor.shape(), std::vector<std::byte>(tensor.bytes())};
-  tensor.download_bytes(result.data, tensor.dtype());
-  return result;
-}
 
 HostTensor HostTensor::from(std::span<const float> values) {
   const std::span<const std::byte> bytes = std::as_bytes(values);
@@ -143,16 +153,25 @@ SafeTensors parse_safetensors(std::string_view content, const std::string& file)
 }
 
 std::string serialise_safetensors(const SafeTensors& content) {
-  nlohmann::json header = nlohmann::json::object();
-  if (!content.metadata.empty()) header["__metadata__"] = content.metadata;
+  std::string json = "{";
+  const auto add = [&json](const std::string& name, const std::string& value) {
+    json += fmt::format("{}{}:{}", json.size() > 1 ? "," : "", json_text(name), value);
+  };
+  if (!content.metadata.empty()) {
+    std::string pairs;
+    for (const auto& [key, value] : content.metadata) {
+      pairs += fmt::format("{}{}:{}", pairs.empty() ? "" : ",", json_text(key), json_text(value));
+    }
+    add("__metadata__", "{" + pairs + "}");
+  }
   std::size_t at = 0;
   for (const auto& [name, tensor] : content.tensors) {
-    header[name] = {{"dtype", name_of(tensor.dtype)},
-                    {"shape", std::vector<std::size_t>(tensor.shape.begin(), tensor.shape.end())},
-                    {"data_offsets", {at, at + tensor.data.size()}}};
-    at += tensor.data.size();
+    const std::size_t end = at + tensor.data.size();
+    add(name, fmt::format(R"({{"data_offsets":[{},{}],"dtype":"{}","shape":[{}]}})", at, end,
+                          name_of(tensor.dtype), fmt::join(tensor.shape, ",")));
+    at = end;
   }
-  std::string json = header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  json += '}';
   json.resize((json.size() + 7) / 8 * 8, ' ');
 
   std::string file;

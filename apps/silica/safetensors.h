@@ -12,7 +12,6 @@
 
 #include "silica/dtype.h"
 #include "silica/shape.h"
-#include "silica/tensor.h"
 
 namespace silica::app {
 
@@ -21,7 +20,6 @@ struct HostTensor {
   Shape shape;
   std::vector<std::byte> data;
 
-  static HostTensor from(const Tensor& tensor);
   static HostTensor from(std::span<const float> values);
   std::vector<float> floats() const;  // of an f32 tensor
   bool operator==(const HostTensor&) const = default;

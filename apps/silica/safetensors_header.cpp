@@ -144,6 +144,10 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
 }  // namespace
 
 SafeTensorsHeader parse_safetensors_header(std::string_view json, const std::string& file) {
+  // The JSON library takes a zero byte for the end of the text.
+  if (const std::size_t zero = json.find('\0'); zero != json.npos) {
+    fail(ErrorCode::io, "{}: the header is not valid JSON: it has a zero byte at {}", file, zero);
+  }
   HeaderReader reader(file);
   Json::sax_parse(json, &reader);
   return reader.take();

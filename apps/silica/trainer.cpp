@@ -38,6 +38,12 @@ std::span<std::uint32_t, N> row_of(std::vector<std::uint32_t>& rows, std::size_t
 
 float to_bits(float nats) { return nats / std::numbers::ln2_v<float>; }
 
+HostTensor downloaded(const Tensor& tensor) {
+  HostTensor result{tensor.dtype(), tensor.shape(), std::vector<std::byte>(tensor.bytes())};
+  tensor.download_bytes(result.data, tensor.dtype());
+  return result;
+}
+
 void restore_tensor(const Checkpoint& checkpoint, const std::string& name, const Tensor& tensor) {
   const HostTensor& stored = checkpoint.tensors.at(name);
   tensor.upload_bytes(stored.data, stored.dtype);
@@ -149,7 +155,7 @@ double Trainer::evaluate_batch(const Evaluation& evaluation, std::size_t first) 
 std::string Trainer::weights_sha256() const {
   std::map<std::string, HostTensor> weights;
   for (const Parameter& parameter : model_.parameters()) {
-    weights[parameter.name] = HostTensor::from(parameter.weight);
+    weights[parameter.name] = downloaded(parameter.weight);
   }
   return digest_of(weights);
 }
@@ -158,11 +164,11 @@ Checkpoint Trainer::checkpoint(const std::string& data_path) const {
   Checkpoint result{settings_, dataset_.vocabulary.bytes(), steps_done(), data_path, dataset_.sha256, {}};
   for (std::size_t i = 0; i < moments_.size(); ++i) {
     const Parameter& parameter = model_.parameters()[i];
-    result.tensors[parameter.name] = HostTensor::from(parameter.weight);
-    result.tensors[first_moment(parameter.name)] = HostTensor::from(moments_[i].m);
-    result.tensors[second_moment(parameter.name)] = HostTensor::from(moments_[i].v);
+    result.tensors[parameter.name] = downloaded(parameter.weight);
+    result.tensors[first_moment(parameter.name)] = downloaded(moments_[i].m);
+    result.tensors[second_moment(parameter.name)] = downloaded(moments_[i].v);
   }
-  result.tensors["adam.state"] = HostTensor::from(adam_state_);
+  result.tensors["adam.state"] = downloaded(adam_state_);
   result.tensors["history.loss"] = HostTensor::from(losses_);
   result.tensors["history.held_out"] = HostTensor::from(evaluations_);
   return result;

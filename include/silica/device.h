@@ -33,7 +33,7 @@ struct MemoryUse {
   std::size_t peak_bytes = 0;  // the most held at once since the device was opened
 };
 
-// The outcome of a submit. A copy refers to the same work.
+// The outcome of a submit. A copy refers to the same work. Threads: safe to use from several at once.
 class Fence {
  public:
   class State {
@@ -44,16 +44,19 @@ class Fence {
   };
 
   explicit Fence(std::shared_ptr<const State> state) : state_(std::move(state)) {}
-  bool done() const { return state_->done(); }
+  bool done() const { return state().done(); }
   // Blocks until the work is done. Errors: device_lost, or whatever a kernel of the list threw.
-  void wait() const { state_->wait(); }
+  void wait() const { state().wait(); }
 
  private:
+  const State& state() const;
+
   std::shared_ptr<const State> state_;
 };
 
 // A handle to an opened device; copies share it, tensors and lists keep it alive. Every upload, download and
-// submit on a device takes effect in the order of the calls. Safe to use from several threads.
+// submit on a device takes effect in the order of the calls. A device or fence that was moved from refuses
+// all but its destruction and being assigned to. Threads: safe to use from several at once.
 class Device {
  public:
   // `name` is "cpu", "cuda:0" or "vulkan:0"; "vulkan" takes SILICA_VULKAN_DEVICE (a number or part of a
@@ -75,13 +78,13 @@ class Device {
 
   struct State;
   explicit Device(std::shared_ptr<State> state) : state_(std::move(state)) {}
-  State& state() const { return *state_; }
+  State& state() const;
 
  private:
   std::shared_ptr<State> state_;
 };
 
-// Every device this build knows, usable here or not.
+// Every device this build knows, usable here or not. Threads: safe to call from several at once.
 std::vector<DeviceInfo> list_devices();
 
 }  // namespace silica

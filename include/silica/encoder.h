@@ -36,6 +36,8 @@ inline Operand read_write(const Tensor& tensor, const char* name) {
 }
 
 // What an encoder produces: immutable, submitted any number of times. Keeps every tensor it touches alive.
+// One that was moved from or made of nullptr refuses all but its destruction and being assigned to. Threads:
+// safe to submit and ask from several at once.
 class CommandList {
  public:
   explicit CommandList(std::shared_ptr<const Program> program) : program_(std::move(program)) {}
@@ -46,22 +48,34 @@ class CommandList {
   std::size_t temporary_bytes() const;
   std::size_t temporary_bytes_unpacked() const;
 
-  const std::shared_ptr<const Program>& program() const { return program_; }
+  // Errors: invalid_argument if there is none.
+  const std::shared_ptr<const Program>& program() const;
 
  private:
   std::shared_ptr<const Program> program_;
 };
 
+// What matmul and matmul_backward may use. `exact`: the contract of docs/exactness.md. `fast` permits what is
+// faster and inexact, where the device has it (CUDA: tensor cores, through cuBLASLt), within the error bounds
+// stated there; where it has nothing of the kind, and for every other op, results are exact.
+enum class Math { exact, fast };
+
+struct EncoderOptions {
+  Math math = Math::exact;
+};
+
 // Records commands. Hazards between them are found from the declared accesses, always; nothing runs before
-// submit. One thread at a time.
+// submit. One that was moved from refuses all but its destruction and being assigned to. Threads: one at a
+// time; different encoders may record on different threads, for one device too.
 class CommandEncoder {
  public:
-  explicit CommandEncoder(const Device& device);
+  explicit CommandEncoder(const Device& device, const EncoderOptions& options = {});
   ~CommandEncoder();
   CommandEncoder(CommandEncoder&&) noexcept;
   CommandEncoder& operator=(CommandEncoder&&) noexcept;
 
   const Device& device() const;
+  Math math() const;
   std::size_t commands() const;  // recorded so far
 
   // Scratch that lives from its first to its last use in this list. Reads as zero where nothing wrote it.
@@ -81,14 +95,19 @@ class CommandEncoder {
   void dispatch_bytes(std::string_view kernel, std::span<const Operand> operands,
                       std::span<const std::byte> parameters, const Grid& grid);
 
+  // Refuses the operands that a dispatch of this op would refuse: for an op of several dispatches.
+  void check(std::string_view op, std::span<const Operand> operands) const;
+
   // Ends the recording and empties the encoder, which may then record another list. Temporaries of the ended
   // list can no longer be used. Errors: out_of_memory, with the encoder unchanged.
   CommandList finish();
 
   // Undoes every dispatch since it was made, unless committed: ops of several dispatches are all or nothing.
+  // While it lives, refusals name the outermost one's `op`, if given, rather than the kernel. `op` must
+  // outlive it.
   class Transaction {
    public:
-    explicit Transaction(CommandEncoder& encoder);
+    explicit Transaction(CommandEncoder& encoder, std::string_view op = {});
     ~Transaction();
     Transaction(const Transaction&) = delete;
     Transaction& operator=(const Transaction&) = delete;
@@ -98,11 +117,14 @@ class CommandEncoder {
     CommandEncoder& encoder_;
     std::uint64_t recording_;
     std::size_t commands_;
+    bool names_op_;
     bool committed_ = false;
   };
 
  private:
   struct Recording;
+  Recording& recording() const;
+
   std::unique_ptr<Recording> recording_;
 };
 

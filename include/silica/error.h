@@ -18,8 +18,10 @@ enum class ErrorCode {
 
 std::string_view to_string(ErrorCode code);
 
-// The one exception type. Messages read `silu: y has 12 elements, x has 16`: the op or file, the argument,
-// what came and what was expected.
+// The one exception type, but for std::bad_alloc where the host has no memory for the library's own records.
+// A call that throws either has had no effect and may be made again; only work that fails on a device
+// (Fence::wait) may have written a part. Messages read `silu: y has 12 elements, x has 16`: the op or file,
+// the argument, what came and what was expected. Threads: a plain value.
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}

@@ -75,8 +75,8 @@ class Backend;
 class Pipeline;
 
 // Names -> sources -> pipelines, one registry per device. A pipeline is built on first use and kept. Names
-// read `family.op.dtype`, as in `map.silu.f16`; messages call a kernel by its op. Safe to use from several
-// threads.
+// read `family.op.dtype`, as in `map.silu.f16`; messages call a kernel by its op. Threads: safe to use from
+// several at once; two that want one kernel build it once.
 class KernelRegistry {
  public:
   explicit KernelRegistry(Backend& backend);

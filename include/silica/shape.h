@@ -11,7 +11,7 @@ namespace silica {
 
 // The extent of each dimension, outermost first; elements are contiguous, the last dimension fastest. Rank 0
 // is a scalar (one element). Errors: invalid_argument if there are more than max_rank dimensions or the
-// element count does not fit 63 bits.
+// element count does not fit 63 bits. Threads: a plain value.
 class Shape {
  public:
   static constexpr std::size_t max_rank = 6;

@@ -23,6 +23,7 @@ concept ElementRange = std::ranges::contiguous_range<R> && std::ranges::sized_ra
 
 // A handle to typed, shaped, contiguous memory on a device: storage + offset + shape + dtype. Copies and
 // views share the storage. A tensor may be empty (an extent of 0); ops refuse such operands with a message.
+// Threads: a handle is a value like any other; copies of it may be used on several threads at once.
 class Tensor {
  public:
   Tensor() = default;  // no tensor; only good for being assigned to, or for "not wanted"

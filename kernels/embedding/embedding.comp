@@ -9,6 +9,7 @@
 layout(local_size_x = 256) in;
 // 0 forward, a group for each id; 1 backward, one for 16 columns.
 layout(constant_id = 0) const int kernel = 0;
+layout(constant_id = 1) const uint dtype = 0;  // of what the ids name; dtable is f32
 
 const uint columns = 16;
 const uint block = 256;  // ids of a partial sum, one for each thread
@@ -16,14 +17,15 @@ shared uint block_ids[block];
 uint me = gl_LocalInvocationID.x;
 
 void embedding() {
+  uint size = dtype == 0 ? 4 : 2;
   uint64_t rows = word[4];
   uint64_t cols = word[5];
   uint64_t i = group_number();
   uint id = load_word(word[1], i);
   for (uint64_t j = me; j < cols; j += gl_WorkGroupSize.x) {
-    uint bits = 0x7fc00000u;
-    if (id < rows) bits = load_word(word[0], id * cols + j);
-    store_word(word[2], i * cols + j, bits);
+    uint bits = dtype == 0 ? 0x7fc00000u : dtype == 1 ? 0x7e00u : 0x7fc0u;
+    if (id < rows) bits = load_bits(size, word[0], id * cols + j);
+    store_bits(size, word[2], i * cols + j, bits);
   }
 }
 
@@ -38,7 +40,7 @@ void add_block(uint64_t begin, uint count, uint64_t cols, uint64_t first, uint w
   for (uint t = me; t < count; ++t) {
     if (block_ids[t] != id) continue;
     uint64_t place = (begin + t) * cols + first;
-    for (uint j = 0; j < width; ++j) sum[j] = sum[j] + load(word[1], place + j);
+    for (uint j = 0; j < width; ++j) sum[j] = sum[j] + load_as(dtype, word[1], place + j);
   }
   for (uint j = 0; j < width; ++j) {
     uint64_t place = id * cols + first + j;

@@ -10,27 +10,28 @@ namespace silica::kernels::SILICA_ISA {
 
 namespace {
 
-#include "kernels/formulas.h"
+#include "kernels/dtypes.h"
 
 constexpr std::uint32_t id_tile = 64;      // ids a group of the forward covers
 constexpr std::uint32_t column_tile = 16;  // columns a group of the backward covers
 constexpr std::uint32_t block = 256;       // ids of a partial sum
 
-void embedding(const void* arguments, Groups groups) {
+template <class T> void embedding(const void* arguments, Groups groups) {
+  using Element = typename T::Element;
   struct Arguments {
-    const float* table;        // (rows, cols)
+    const Element* table;      // (rows, cols)
     const std::uint32_t* ids;  // (n)
-    float* y;                  // (n, cols)
+    Element* y;                // (n, cols)
     std::uint64_t n, rows, cols;
   };
   const Arguments a = *static_cast<const Arguments*>(arguments);
   const std::uint64_t end = groups.end * id_tile < a.n ? groups.end * id_tile : a.n;
   for (std::uint64_t i = groups.begin * id_tile; i < end; ++i) {
-    float* y = a.y + i * a.cols;
+    Element* y = a.y + i * a.cols;
     if (a.ids[i] < a.rows) {
-      std::memcpy(y, a.table + a.ids[i] * a.cols, a.cols * sizeof(float));
+      std::memcpy(y, a.table + a.ids[i] * a.cols, a.cols * sizeof(Element));
     } else {
-      for (std::uint64_t j = 0; j < a.cols; ++j) y[j] = from_bits_(0x7fc00000u);
+      for (std::uint64_t j = 0; j < a.cols; ++j) y[j] = T::store(from_bits_(0x7fc00000u));
     }
   }
 }
@@ -65,11 +66,11 @@ class BlockSums {
 };
 
 // dtable = onehot(ids)^T dy, in the order of a matmul's k, without the products by zero.
-void embedding_backward(const void* arguments, Groups groups) {
+template <class T> void embedding_backward(const void* arguments, Groups groups) {
   struct Arguments {
-    const std::uint32_t* ids;  // (n)
-    const float* dy;           // (n, cols)
-    float* dtable;             // (rows, cols)
+    const std::uint32_t* ids;       // (n)
+    const typename T::Element* dy;  // (n, cols)
+    float* dtable;                  // (rows, cols)
     std::uint64_t n, rows, cols;
   };
   const Arguments a = *static_cast<const Arguments*>(arguments);
@@ -85,7 +86,7 @@ void embedding_backward(const void* arguments, Groups groups) {
       for (std::uint64_t i = begin; i < end; ++i) {
         if (a.ids[i] >= a.rows) continue;
         float* sum = sums.of(a.ids[i]);
-        for (std::uint64_t j = 0; j < count; ++j) sum[j] += a.dy[i * a.cols + first + j];
+        for (std::uint64_t j = 0; j < count; ++j) sum[j] += T::load(a.dy[i * a.cols + first + j]);
       }
       sums.add_to(a.dtable + first, a.cols, count);
     }
@@ -95,8 +96,13 @@ void embedding_backward(const void* arguments, Groups groups) {
 }  // namespace
 
 void embedding_kernels(Sink& sink) {
-  sink.add("embedding.embedding.f32", embedding, Tile{id_tile});
-  sink.add("embedding.embedding_backward.f32", embedding_backward, Tile{column_tile});
+  constexpr Tile ids{id_tile}, columns{column_tile};
+  sink.add("embedding.embedding.f32", embedding<F32>, ids);
+  sink.add("embedding.embedding.f16", embedding<F16>, ids);
+  sink.add("embedding.embedding.bf16", embedding<BF16>, ids);
+  sink.add("embedding.embedding_backward.f32", embedding_backward<F32>, columns);
+  sink.add("embedding.embedding_backward.f16", embedding_backward<F16>, columns);
+  sink.add("embedding.embedding_backward.bf16", embedding_backward<BF16>, columns);
 }
 
 }  // namespace silica::kernels::SILICA_ISA

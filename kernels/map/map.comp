@@ -10,31 +10,14 @@ layout(local_size_x = 256) in;
 layout(constant_id = 0) const int kernel = 0;
 layout(constant_id = 1) const uint inputs = 1;
 layout(constant_id = 2) const uint outputs = 1;
-layout(constant_id = 3) const uint from = 0;  // dtypes: 0 f32, 1 f16, 2 bf16
+layout(constant_id = 3) const uint from = 0;  // dtypes: vulkan.h
 layout(constant_id = 4) const uint to = 0;
 
 const int kernel_cast = 1;
 const int kernel_fill = 2;
 const uint per_thread = 4;
 
-float load_as(uint64_t address, uint64_t i) {
-  if (from == 0) return load(address, i);
-  uint h = uint(Half(address + i * 2ul).value);
-  if (from == 1) return f16_to_f32_(h);
-  return bf16_to_f32_(h);
-}
-
-void store_as(uint64_t address, uint64_t i, float value) {
-  if (to == 0) {
-    store(address, i, value);
-  } else if (to == 1) {
-    Half(address + i * 2ul).value = uint16_t(f32_to_f16_(value));
-  } else {
-    Half(address + i * 2ul).value = uint16_t(f32_to_bf16_(value));
-  }
-}
-
-#define INPUT(j) load_as(word[j], i)
+#define INPUT(j) load_as(from, word[j], i)
 
 #define SILICA_UNARY(op, y, derivative) \
   case 2 * __LINE__: {                  \
@@ -48,12 +31,13 @@ void store_as(uint64_t address, uint64_t i, float value) {
     r0 = dy * (derivative);             \
     break;                              \
   }
-#define SILICA_UNARY_SCALAR(op, y, derivative) \
-  case 2 * __LINE__: {                         \
-    float x = INPUT(0);                        \
-    r0 = y;                                    \
-    break;                                     \
+#define SILICA_UNARY_LINEAR(op, y) \
+  case 2 * __LINE__: {             \
+    float x = INPUT(0);            \
+    r0 = y;                        \
+    break;                         \
   }
+#define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_UNARY_LINEAR(op, y)
 #define SILICA_BINARY_FORWARD(c) \
   case 2 * __LINE__: {           \
     float a = INPUT(0);          \
@@ -79,6 +63,7 @@ void store_as(uint64_t address, uint64_t i, float value) {
     r1 = db;                                \
     break;                                  \
   }
+#define SILICA_BINARY_SCALAR(op, c, da, db) SILICA_BINARY_LINEAR(op, c, da, db)
 
 void element(uint64_t i, float s) {
   precise float r0 = 0.0f;
@@ -88,8 +73,8 @@ void element(uint64_t i, float s) {
     case kernel_fill: r0 = s; break;
 #include "kernels/ops.inc"
   }
-  store_as(word[inputs], i, r0);
-  if (outputs > 1) store_as(word[inputs + 1], i, r1);
+  store_as(to, word[inputs], i, r0);
+  if (outputs > 1) store_as(to, word[inputs + 1], i, r1);
 }
 
 void main() {

@@ -10,26 +10,10 @@ namespace silica::kernels::SILICA_ISA {
 
 namespace {
 
-#include "kernels/formulas.h"
+#include "kernels/dtypes.h"
 
 constexpr std::uint32_t tile =
     4096;  // elements a group: some microseconds of work, and 16 KiB of each operand
-
-struct F32 {
-  using Element = float;
-  static float load(float x) { return x; }
-  static float store(float x) { return x; }
-};
-struct F16 {
-  using Element = std::uint16_t;
-  static float load(std::uint16_t x) { return f16_to_f32_(x); }
-  static std::uint16_t store(float x) { return static_cast<std::uint16_t>(f32_to_f16_(x)); }
-};
-struct BF16 {
-  using Element = std::uint16_t;
-  static float load(std::uint16_t x) { return bf16_to_f32_(x); }
-  static std::uint16_t store(float x) { return static_cast<std::uint16_t>(f32_to_bf16_(x)); }
-};
 
 struct Range {
   std::uint64_t begin, end;
@@ -55,21 +39,22 @@ Range elements(Groups groups, std::uint64_t n) {
       out[0] = dy * (derivative);                                              \
     }                                                                          \
   };
-#define SILICA_UNARY_SCALAR(op, y, derivative)                \
-  struct op##_map {                                           \
-    static constexpr int inputs = 1, outputs = 1;             \
-    static void apply(const float* in, float* out, float s) { \
-      const float x = in[0];                                  \
-      out[0] = y;                                             \
-    }                                                         \
+#define SILICA_UNARY_LINEAR(op, y)                                             \
+  struct op##_map {                                                            \
+    static constexpr int inputs = 1, outputs = 1;                              \
+    static void apply(const float* in, float* out, [[maybe_unused]] float s) { \
+      const float x = in[0];                                                   \
+      out[0] = y;                                                              \
+    }                                                                          \
   };
-#define SILICA_BINARY_FORWARD(op, c)                        \
-  struct op##_map {                                         \
-    static constexpr int inputs = 2, outputs = 1;           \
-    static void apply(const float* in, float* out, float) { \
-      const float a = in[0], b = in[1];                     \
-      out[0] = c;                                           \
-    }                                                       \
+#define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_UNARY_LINEAR(op, y)
+#define SILICA_BINARY_FORWARD(op, c)                                           \
+  struct op##_map {                                                            \
+    static constexpr int inputs = 2, outputs = 1;                              \
+    static void apply(const float* in, float* out, [[maybe_unused]] float s) { \
+      const float a = in[0], b = in[1];                                        \
+      out[0] = c;                                                              \
+    }                                                                          \
   };
 #define SILICA_BINARY(op, c, da, db)                        \
   SILICA_BINARY_FORWARD(op, c)                              \
@@ -81,21 +66,24 @@ Range elements(Groups groups, std::uint64_t n) {
       out[1] = db;                                          \
     }                                                       \
   };
-#define SILICA_BINARY_LINEAR(op, c, da, db)                 \
-  SILICA_BINARY_FORWARD(op, c)                              \
-  struct op##_backward_map {                                \
-    static constexpr int inputs = 1, outputs = 2;           \
-    static void apply(const float* in, float* out, float) { \
-      const float dc = in[0];                               \
-      out[0] = da;                                          \
-      out[1] = db;                                          \
-    }                                                       \
+#define SILICA_BINARY_LINEAR(op, c, da, db)                                    \
+  SILICA_BINARY_FORWARD(op, c)                                                 \
+  struct op##_backward_map {                                                   \
+    static constexpr int inputs = 1, outputs = 2;                              \
+    static void apply(const float* in, float* out, [[maybe_unused]] float s) { \
+      const float dc = in[0];                                                  \
+      out[0] = da;                                                             \
+      out[1] = db;                                                             \
+    }                                                                          \
   };
+#define SILICA_BINARY_SCALAR(op, c, da, db) SILICA_BINARY_LINEAR(op, c, da, db)
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
 #undef SILICA_BINARY_FORWARD
 
 template <class Op, class T> struct MapArguments {
@@ -172,14 +160,18 @@ void map_kernels(Sink& sink) {
   sink.add("map." name ".f16", map<op##_map, F16>, covers); \
   sink.add("map." name ".bf16", map<op##_map, BF16>, covers);
 #define SILICA_UNARY(op, ...) SILICA_ADD(#op, op) SILICA_ADD(#op "_backward", op##_backward)
+#define SILICA_UNARY_LINEAR(op, ...) SILICA_ADD(#op, op)
 #define SILICA_UNARY_SCALAR(op, ...) SILICA_ADD(#op, op)
 #define SILICA_BINARY(op, ...) SILICA_UNARY(op)
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_UNARY(op)
+#define SILICA_BINARY_SCALAR(op, ...) SILICA_UNARY(op)
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
 #undef SILICA_ADD
   sink.add("map.cast.f32.f16", cast<F32, F16>, covers);
   sink.add("map.cast.f32.bf16", cast<F32, BF16>, covers);

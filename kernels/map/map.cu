@@ -2,68 +2,17 @@
 // Elementwise kernels in CUDA: load, compute in f32, round once to the output's dtype. Operands move in words
 // of 16 bytes where all of them are aligned and the group is whole.
 #include "kernels/cuda.h"
+#include "kernels/map/approximation.h"
 
-constexpr u32 map_threads = 256;
+// The vectors of each operand that a thread has in flight at once. Threads and blocks a multiprocessor: what
+// was fastest on an H100.
 #ifndef SILICA_VECTORS
 #define SILICA_VECTORS 1
 #endif
-constexpr u32 vectors = SILICA_VECTORS;  // a thread's vectors of each operand, all in flight at once
-
-// ---- dtypes ----
-
-struct F32 {
-  using Element = float;
-  static constexpr u32 per_word = 1;
-  DEVICE float load(float x) { return x; }
-  DEVICE float store(float x) { return x; }
-  DEVICE void unpack(u32 word, float* x) { x[0] = from_bits_(word); }
-  DEVICE u32 pack(const float* x) { return bits_(x[0]); }
-};
-struct F16 {
-  using Element = u16;
-  static constexpr u32 per_word = 2;
-  DEVICE float load(u16 x) { return widen_f16(x); }
-  DEVICE u16 store(float x) { return u16(round_f16x2(x, 0.0f)); }
-  DEVICE void unpack(u32 word, float* x) {
-    x[0] = widen_f16(word & 0xffffu);
-    x[1] = widen_f16(word >> 16);
-  }
-  DEVICE u32 pack(const float* x) { return round_f16x2(x[0], x[1]); }
-};
-struct BF16 {
-  using Element = u16;
-  static constexpr u32 per_word = 2;
-  DEVICE float load(u16 x) { return bf16_to_f32_(x); }
-  DEVICE u16 store(float x) { return u16(round_bf16x2(x, 0.0f)); }
-  DEVICE void unpack(u32 word, float* x) {
-    x[0] = from_bits_(word << 16);
-    x[1] = from_bits_(word & 0xffff0000u);
-  }
-  DEVICE u32 pack(const float* x) { return round_bf16x2(x[0], x[1]); }
-};
-
-// `width` elements in words of 4 bytes, which move 16 bytes at a time.
-template <class T, u32 width> struct Vector {
-  static constexpr u32 words = width / T::per_word;
-  Words4 part[words / 4];
-
-  __device__ __forceinline__ void load(const typename T::Element* from) {
-#pragma unroll
-    for (u32 p = 0; p < words / 4; ++p) part[p] = reinterpret_cast<const Words4*>(from)[p];
-  }
-  __device__ __forceinline__ void store(typename T::Element* to) const {
-#pragma unroll
-    for (u32 p = 0; p < words / 4; ++p) reinterpret_cast<Words4*>(to)[p] = part[p];
-  }
-  __device__ __forceinline__ void unpack(float* x) const {
-#pragma unroll
-    for (u32 w = 0; w < words; ++w) T::unpack(part[w / 4].word[w % 4], x + w * T::per_word);
-  }
-  __device__ __forceinline__ void pack(const float* x) {
-#pragma unroll
-    for (u32 w = 0; w < words; ++w) part[w / 4].word[w % 4] = T::pack(x + w * T::per_word);
-  }
-};
+#undef SILICA_BLOCKS
+#define SILICA_BLOCKS (SILICA_VECTORS == 1 ? 8 : SILICA_VECTORS == 2 ? 16 : 12)
+constexpr u32 vectors = SILICA_VECTORS;
+constexpr u32 map_threads = vectors == 1 ? 128 : 64;
 
 // ---- one struct per kernel: what it computes from `in` to `out`, with the scalar s ----
 
@@ -79,7 +28,8 @@ template <class T, u32 width> struct Vector {
   SILICA_MAP(op##_map, 1, 1, const float x = in[0]; out[0] = y;)                     \
   SILICA_MAP(op##_backward_map, 2, 1, const float x = in[0]; const float dy = in[1]; \
              out[0] = dy * (derivative);)
-#define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_MAP(op##_map, 1, 1, const float x = in[0]; out[0] = y;)
+#define SILICA_UNARY_LINEAR(op, y) SILICA_MAP(op##_map, 1, 1, const float x = in[0]; out[0] = y;)
+#define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_UNARY_LINEAR(op, y)
 #define SILICA_BINARY_FORWARD(op, c) \
   SILICA_MAP(op##_map, 2, 1, const float a = in[0]; const float b = in[1]; out[0] = c;)
 #define SILICA_BINARY(op, c, da, db)                                                                        \
@@ -89,14 +39,23 @@ template <class T, u32 width> struct Vector {
 #define SILICA_BINARY_LINEAR(op, c, da, db) \
   SILICA_BINARY_FORWARD(op, c)              \
   SILICA_MAP(op##_backward_map, 1, 2, const float dc = in[0]; out[0] = da; out[1] = db;)
+#define SILICA_BINARY_SCALAR(op, c, da, db) SILICA_BINARY_LINEAR(op, c, da, db)
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
 #undef SILICA_BINARY_FORWARD
 SILICA_MAP(cast_map, 1, 1, out[0] = in[0];)
 SILICA_MAP(fill_map, 0, 1, out[0] = s;)
+
+SILICA_APPROXIMATION(silu_map, out[0] = rough_silu(in[0], 1.0f, s);)
+SILICA_APPROXIMATION(silu_backward_map, out[0] = rough_silu_derivative(in[0], in[1], s);)
+SILICA_APPROXIMATION(swiglu_map, out[0] = rough_silu(in[0], in[1], s);)
+SILICA_APPROXIMATION(swiglu_backward_map, out[0] = rough_silu_derivative(in[0], in[2] * in[1], s);
+                     out[1] = rough_silu(in[0], in[2], s);)
 
 // ---- the loop ----
 
@@ -129,21 +88,64 @@ template <class Op, class From, class To = From> struct Map {
     return aligned;
   }
 
-  DEVICE void compute(const Vector<From, width>* x, Vector<To, width>* y, float s) {
-    float in[inputs + 1][width], out[outputs][width];
+  // Word w of each output from its elements of each input.
+  DEVICE void compute_word(const float (*in)[width], u32 w, float s, u32* word) {
+    constexpr u32 count = To::per_word;
+    float out[outputs][count];
 #pragma unroll
-    for (int j = 0; j < inputs; ++j) x[j].unpack(in[j]);
-#pragma unroll
-    for (u32 e = 0; e < width; ++e) {
+    for (u32 e = 0; e < count; ++e) {
       float one[inputs + 1], result[outputs];
 #pragma unroll
-      for (int j = 0; j < inputs; ++j) one[j] = in[j][e];
+      for (int j = 0; j < inputs; ++j) one[j] = in[j][w * count + e];
       Op::apply(one, result, s);
 #pragma unroll
       for (int j = 0; j < outputs; ++j) out[j][e] = result[j];
     }
 #pragma unroll
-    for (int j = 0; j < outputs; ++j) y[j].pack(out[j]);
+    for (int j = 0; j < outputs; ++j) word[j] = To::pack(out[j]);
+  }
+
+  // The same from an approximation; false where that does not decide the bits.
+  DEVICE bool decide_word(const float (*in)[width], u32 w, u32* word) {
+    constexpr u32 count = To::per_word;
+    float low[outputs][count], high[outputs][count];
+#pragma unroll
+    for (u32 e = 0; e < count; ++e) {
+      float one[inputs + 1];
+      Rough result[outputs];
+#pragma unroll
+      for (int j = 0; j < inputs; ++j) one[j] = in[j][w * count + e];
+      Approximation<Op>::apply(one, result);
+#pragma unroll
+      for (int j = 0; j < outputs; ++j) {
+        low[j][e] = lowest_if_nan(result[j].value - result[j].error);
+        high[j][e] = result[j].value + result[j].error;
+      }
+    }
+    bool decided = true;
+#pragma unroll
+    for (int j = 0; j < outputs; ++j) {
+      word[j] = To::pack(low[j]);
+      decided = decided && word[j] == To::pack(high[j]);
+    }
+    return decided;
+  }
+
+  DEVICE void compute(const Vector<From, width>* x, Vector<To, width>* y, float s) {
+    float in[inputs + 1][width];
+#pragma unroll
+    for (int j = 0; j < inputs; ++j) x[j].unpack(in[j]);
+#pragma unroll
+    for (u32 w = 0; w < Vector<To, width>::words; ++w) {
+      u32 word[outputs];
+      if constexpr (To::per_word == 2 && Approximation<Op>::exists) {
+        if (!decide_word(in, w, word)) compute_word(in, w, s, word);
+      } else {
+        compute_word(in, w, s, word);
+      }
+#pragma unroll
+      for (int j = 0; j < outputs; ++j) y[j].part[w / 4].word[w % 4] = word[j];
+    }
   }
 
   DEVICE void whole_group(const Arguments& a, u64 begin) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// c (m, n) = a (m, k) b (k, n). A group computes 64 x 64 of c, a thread 4 x 4; tiles of a and b pass through shared
-// memory. The order of an element's sum is the contract's: chains of fma over blocks of 256, their sums added
-// in turn. Past the end of k nothing is added, not even zero: it would turn -0 into +0.
+// c (m, n) = a (m, k) b (k, n), for each matrix of a batch. A group computes 64 x 64 of one c, a thread 4 x 4;
+// tiles of a and b pass through shared memory. The order of an element's sum is the contract's: chains of fma
+// over blocks of 256, their sums added in turn. Past the end of k nothing is added, not even zero: it would
+// turn -0 into +0.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -38,8 +39,13 @@ void main() {
   uint64_t k = word[5];
   bool transpose_a = (word[6] & 0xfffffffful) != 0;
   bool transpose_b = (word[6] >> 32) != 0;
-  uint64_t group = group_number();
   uint64_t tiles = (n + (tile - 1)) / tile;
+  uint64_t of_matrix = tiles * ((m + (tile - 1)) / tile);  // groups
+  uint64_t matrix = group_number() / of_matrix;            // of a batch
+  uint64_t group = group_number() % of_matrix;
+  uint64_t a = word[0] + matrix * m * k * 4;
+  uint64_t b = word[1] + matrix * k * n * 4;
+  uint64_t result = word[2] + matrix * m * n * 4;
   uint64_t row = group / tiles * tile;
   uint64_t column = group % tiles * tile;
   uint tx = gl_LocalInvocationID.x % across;
@@ -53,8 +59,8 @@ void main() {
   uint64_t a_stride = transpose_a ? m : k;
   uint64_t b_stride = transpose_b ? k : n;
   for (uint64_t from = 0; from < k; from += depth) {
-    LOAD_TILE(a_tile, word[0], row, m, a_stride, !transpose_a)
-    LOAD_TILE(b_tile, word[1], column, n, b_stride, transpose_b)
+    LOAD_TILE(a_tile, a, row, m, a_stride, !transpose_a)
+    LOAD_TILE(b_tile, b, column, n, b_stride, transpose_b)
     barrier();
     uint count = uint(min(k - from, uint64_t(depth)));
     for (uint q = 0; q < count; ++q) {
@@ -82,7 +88,7 @@ void main() {
     [[unroll]] for (uint c = 0; c < part; ++c) {
       uint64_t i = row + ty + r * across;
       uint64_t j = column + tx + c * across;
-      if (i < m && j < n) store(word[2], i * n + j, total[r][c]);
+      if (i < m && j < n) store(result, i * n + j, total[r][c]);
     }
   }
 }

@@ -4,8 +4,9 @@
 // along n and tiles along m and n, never along k, so neither the instruction set nor the tiling nor the
 // threads change a bit.
 //
-// A group is one register tile of C. Per block of k, tiles of B are packed as (k, tile_cols) and tiles of A
-// as (k, tile_rows); a column of packed A tiles stays in L2 while each B tile, in L1, meets all of them.
+// A group is one register tile of C; the matrices of a batch have theirs one after the other. Per block of k,
+// tiles of B are packed as (k, tile_cols) and tiles of A as (k, tile_rows); a column of packed A tiles stays
+// in L2 while each B tile, in L1, meets all of them.
 #include "kernels/matmul/matmul.h"
 
 #include <cstddef>
@@ -446,17 +447,36 @@ void multiply_any(const Problem& problem, uint64_t begin, uint64_t end) {
   }
 }
 
-void matmul_f32(const void* arguments, Groups groups) {
-  const auto& args = *static_cast<const MatmulArguments*>(arguments);
+MatmulArguments matrix_of(const MatmulArguments& batch, uint64_t matrix) {
+  MatmulArguments one = batch;
+  one.a += matrix * batch.m * batch.k;
+  one.b += matrix * batch.k * batch.n;
+  one.c += matrix * batch.m * batch.n;
+  return one;
+}
+
+// Groups [begin, end) of one matrix.
+void multiply_matrix(const MatmulArguments& args, uint64_t begin, uint64_t end) {
   const Operand a{args.a, args.m, args.transpose_a ? 1 : args.k, args.transpose_a ? args.m : 1};
   const Operand b{args.b, args.n, args.transpose_b ? args.k : 1, args.transpose_b ? 1 : args.n};
   const uint64_t m = args.m, n = args.n, k = args.k;
   if (n == 1) {  // C is a line either way, so the vectors can run along its rows
-    const uint64_t begin = groups.begin * tile_rows, end = least(groups.end * tile_rows, m);
-    const Operand rows{a.at(begin, 0), end - begin, a.row_step, a.k_step};
-    multiply_any({b, rows, args.c + begin, 1, end - begin, k}, 0, ceil_div(end - begin, tile_cols));
+    const uint64_t first = begin * tile_rows, last = least(end * tile_rows, m);
+    const Operand rows{a.at(first, 0), last - first, a.row_step, a.k_step};
+    multiply_any({b, rows, args.c + first, 1, last - first, k}, 0, ceil_div(last - first, tile_cols));
   } else {
-    multiply_any({a, b, args.c, m, n, k}, groups.begin, groups.end);
+    multiply_any({a, b, args.c, m, n, k}, begin, end);
+  }
+}
+
+void matmul_f32(const void* arguments, Groups groups) {
+  const auto& batch = *static_cast<const MatmulArguments*>(arguments);
+  const uint64_t of_matrix = ceil_div(batch.m, tile_rows) * ceil_div(batch.n, tile_cols);
+  while (groups.begin < groups.end) {
+    const uint64_t matrix = groups.begin / of_matrix, start = matrix * of_matrix;
+    const uint64_t end = least(groups.end, start + of_matrix);
+    multiply_matrix(matrix_of(batch, matrix), groups.begin - start, end - start);
+    groups.begin = end;
   }
 }
 

@@ -18,9 +18,24 @@ struct MatmulArguments {
   u32 transpose_a, transpose_b;
 };
 
+// A batch's matrices follow each other in each operand, and so do their groups, `groups` for each.
+struct Matrix {
+  MatmulArguments arguments;
+  u64 group;
+};
+DEVICE Matrix matrix_of(const MatmulArguments& batch, u64 groups) {
+  if (group() < groups) return {batch, group()};
+  const u64 matrix = group() / groups;
+  Matrix one{batch, group() % groups};
+  one.arguments.a += matrix * batch.m * batch.k;
+  one.arguments.b += matrix * batch.k * batch.n;
+  one.arguments.c += matrix * batch.m * batch.n;
+  return one;
+}
+
 constexpr u32 k_block = 256;  // of the contract
 // Of k, what a tile in shared memory holds; they divide k_block.
-constexpr u32 tiles_depth = 16, split_depth = 8;
+constexpr u32 tiles_depth = 16;
 
 // Added to the rows of a shared tile: so neither filling nor reading them has bank conflicts.
 constexpr u32 padding = 4;
@@ -100,8 +115,12 @@ template <u32 height> struct WarpTile {
   static constexpr u32 rows = 4 * height, cols = 64, run = height < 4 ? height : 4;
   float sum[height][8];
 
-  DEVICE u32 row_of(u32 i) { return i / run * (4 * run) + threadIdx.x % warp_size / 8 * run + i % run; }
-  DEVICE u32 col_of(u32 j) { return j / 4 * 32 + threadIdx.x % 8 * 4 + j % 4; }
+  // A quarter of a warp has 2 of the 4 runs of rows and 4 of the 8 runs of columns.
+  DEVICE u32 row_of(u32 i) {
+    const u32 lane = threadIdx.x % warp_size;
+    return i / run * (4 * run) + (lane / 16 * 2 + lane % 2) * run + i % run;
+  }
+  DEVICE u32 col_of(u32 j) { return j / 4 * 32 + threadIdx.x / 2 % 8 * 4 + j % 4; }
 
   __device__ __forceinline__ void clear() {
 #pragma unroll
@@ -173,19 +192,21 @@ struct Place {
 };
 
 // Groups go down bands of 8 tiles, so that those that run at the same time share rows and columns.
-DEVICE Place tiles_place(const MatmulArguments& a) {
-  const u64 height = ceil_div(a.m, tiles_side), width = ceil_div(a.n, tiles_side);
-  const u64 band = group() / (8 * width), within = group() % (8 * width);
+DEVICE Place tiles_place(u64 m, u64 n, u64 group) {
+  const u64 height = ceil_div(m, tiles_side), width = ceil_div(n, tiles_side);
+  const u64 band = group / (8 * width), within = group % (8 * width);
   const u64 band_height = least(8, height - band * 8);
   return {(band * 8 + within % band_height) * tiles_side, within / band_height * tiles_side};
 }
 
-DEVICE void matmul_tiles(const MatmulArguments& a) {
+DEVICE void matmul_tiles(const MatmulArguments& batch) {
+  const Matrix matrix = matrix_of(batch, ceil_div(batch.m, tiles_side) * ceil_div(batch.n, tiles_side));
+  const MatmulArguments& a = matrix.arguments;
   constexpr u32 depth = tiles_depth;
   using TileA = LoaderA<tiles_side, depth, tiles_threads>;
   using TileB = LoaderB<tiles_side, depth, tiles_threads>;
   __shared__ __align__(16) float shared_a[2][depth * TileA::step], shared_b[2][depth * TileB::step];
-  const Place place = tiles_place(a);
+  const Place place = tiles_place(a.m, a.n, matrix.group);
   TileA from_a{a.a, a.m, place.row, a.k, threadIdx.x, {}};
   TileB from_b{a.b, a.n, place.col, a.k, threadIdx.x, {}};
   using Part = WarpTile<8>;
@@ -226,7 +247,7 @@ DEVICE void matmul_tiles(const MatmulArguments& a) {
 
 template <u32 warps, u32 height> struct Split {
   using Part = WarpTile<height>;
-  static constexpr u32 depth = split_depth;
+  static constexpr u32 depth = height == 2 ? 16 : 8;  // few rows: longer runs of B at a time
   using TileA = LoaderA<Part::rows, depth, warp_size>;
   using TileB = LoaderB<Part::cols, depth, warp_size>;
   static constexpr u32 threads = warps * warp_size;
@@ -271,12 +292,15 @@ template <u32 warps, u32 height> struct Split {
     }
   }
 
-  DEVICE void run(const MatmulArguments& a) {
+  DEVICE void run(const MatmulArguments& batch) {
+    const u64 height_in_tiles = ceil_div(batch.m, Part::rows);
+    const Matrix matrix = matrix_of(batch, height_in_tiles * ceil_div(batch.n, Part::cols));
+    const MatmulArguments& a = matrix.arguments;
     __shared__ __align__(16) float shared_a[warps][depth * TileA::step], shared_b[warps][depth * TileB::step];
     __shared__ float total[height * 8][warp_size];
     const u32 warp = threadIdx.x / warp_size, lane = threadIdx.x % warp_size;
-    const u64 height_in_tiles = ceil_div(a.m, Part::rows);
-    const Place place{group() % height_in_tiles * Part::rows, group() / height_in_tiles * Part::cols};
+    const Place place{matrix.group % height_in_tiles * Part::rows,
+                      matrix.group / height_in_tiles * Part::cols};
     TileA from_a{a.a, a.m, place.row, a.k, lane, {}};
     TileB from_b{a.b, a.n, place.col, a.k, lane, {}};
     const u64 blocks = ceil_div(a.k, k_block);
@@ -295,5 +319,7 @@ template <u32 warps, u32 height> struct Split {
     write(a, place, total);
   }
 };
+
+#include "kernels/matmul/panels.h"
 
 SILICA_DEFINE_ENTRY

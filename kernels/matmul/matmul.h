@@ -7,7 +7,7 @@
 namespace silica::kernels {
 
 // c(m, n) = op(a)(m, k) * op(b)(k, n), all row-major and contiguous. Transposed, a is stored as (k, m), b as
-// (n, k).
+// (n, k). In a batch the matrices of each operand follow each other; how many there are, the grid says.
 struct MatmulArguments {
   const float* a;
   const float* b;

@@ -1,124 +1,137 @@
 // SPDX-License-Identifier: MIT
-// Kernels that reduce rows: a group for each row, a thread for each of the 256 lanes of its sum. Arguments as
-// in row.cpp.
+// Sums, means and norms of rows. Arguments as in row.cpp; the flag says that a norm is centered.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "kernels/prelude_glsl.h"
-#include "kernels/vulkan.h"
+#include "kernels/row/lanes_glsl.h"
 
-layout(local_size_x = 256) in;
-layout(constant_id = 0) const int kernel = 0;  // the constants below
+const int kernel_sum = 0;
+const int kernel_sum_backward = 1;
+const int kernel_norm = 2;
+const int kernel_norm_statistics = 3;
+const int kernel_norm_backward = 4;
+const int kernel_norm_backward_weight = 5;
+const int kernel_norm_backward_bias = 6;
 
-const int kernel_rms_norm = 0;
-const int kernel_rms_norm_scale = 1;
-const int kernel_rms_norm_backward = 2;
-const int kernel_rms_norm_backward_weight = 3;
-const int kernel_mean = 4;
-const int kernel_cross_entropy = 5;
-const int kernel_cross_entropy_backward = 6;
-
-const uint lanes = 256;
-const uint block = 256;  // rows of a partial sum over rows
-shared float lane[lanes];
-uint me = gl_LocalInvocationID.x;
-
-// The fold of the lanes' sums, returned to every thread.
-float fold_sum(float sum) {
-  lane[me] = sum;
-  barrier();
-  for (uint half_ = lanes / 2; half_ > 0; half_ /= 2) {
-    if (me < half_) {
-      precise float folded = lane[me] + lane[me + half_];
-      lane[me] = folded;
-    }
-    barrier();
-  }
-  float result = lane[0];
-  barrier();
-  return result;
+float sum_of(uint64_t x, uint64_t cols) {
+  precise float sum = 0.0f;
+  for (uint64_t i = me; i < cols; i += lanes) sum = sum + get(x, i);
+  return fold_sum(sum);
 }
 
-// Not max(): a NaN counts only if it comes first, as on the CPU.
-float row_max(uint64_t x, uint64_t cols) {
-  float most = load(x, 0);
-  for (uint64_t i = me; i < cols; i += lanes) {
-    float value = load(x, i);
-    most = select_(value > most, value, most);
-  }
-  lane[me] = most;
-  barrier();
-  for (uint half_ = lanes / 2; half_ > 0; half_ /= 2) {
-    if (me < half_) lane[me] = select_(lane[me + half_] > lane[me], lane[me + half_], lane[me]);
-    barrier();
-  }
-  float result = lane[0];
-  barrier();
-  return result;
-}
-
-// 1 / sqrt(mean(x^2) + epsilon)
-float rms_scale(uint64_t x, uint64_t cols, float epsilon) {
-  float sum = 0.0f;
-  for (uint64_t i = me; i < cols; i += lanes) sum = fma_(load(x, i), load(x, i), sum);
-  precise float mean = div_(fold_sum(sum), float_of(cols)) + epsilon;
-  return div_(1.0f, sqrt_(mean));
-}
-
-void rms_norm(uint64_t row) {
-  uint64_t cols = word[3];
-  uint64_t x = word[0] + row * cols * 4;
-  uint64_t y = word[2] + row * cols * 4;
-  float scale = rms_scale(x, cols, low_float(word[4]));
-  for (uint64_t i = me; i < cols; i += lanes) {
-    precise float value = load(x, i) * scale * load(word[1], i);
-    store(y, i, value);
-  }
-}
-
-void rms_norm_scale(uint64_t row) {
+void sum(uint64_t row) {
   uint64_t cols = word[2];
-  float scale = rms_scale(word[0] + row * cols * 4, cols, low_float(word[3]));
-  if (me == 0) store(word[1], row, scale);
+  float total = sum_of(row_at(word[0], row, cols), cols);
+  if (me == 0) put(word[1], row, div_(total, float_of(word[3])));
 }
 
-void rms_norm_backward(uint64_t row) {
-  uint64_t cols = word[5];
-  uint64_t x = word[0] + row * cols * 4;
-  uint64_t weight = word[1];
-  uint64_t dy = word[2] + row * cols * 4;
-  uint64_t dx = word[4] + row * cols * 4;
-  float scale = load(word[3], row);
-  float dot = 0.0f;
+void sum_backward(uint64_t row) {
+  uint64_t cols = word[2];
+  uint64_t dx = row_at(word[1], row, cols);
+  float value = div_(get(word[0], row), float_of(word[3]));
+  for (uint64_t i = me; i < cols; i += lanes) put(dx, i, value);
+}
+
+struct Statistics {
+  float scale, mean;
+};
+
+Statistics statistics(uint64_t x, uint64_t cols, float divisor, float epsilon) {
+  Statistics s;
+  s.mean = 0.0f;
+  if (flag) s.mean = div_(sum_of(x, cols), divisor);
+  float squares = 0.0f;
   for (uint64_t i = me; i < cols; i += lanes) {
-    precise float product = load(dy, i) * load(weight, i);
-    dot = fma_(product, load(x, i), dot);
+    precise float difference = get(x, i) - s.mean;
+    squares = fma_(difference, difference, squares);
   }
-  precise float factor = div_(fold_sum(dot), float_of(cols)) * (scale * scale);
+  precise float mean_square = div_(fold_sum(squares), divisor) + epsilon;
+  s.scale = div_(1.0f, sqrt_(mean_square));
+  return s;
+}
+
+void norm(uint64_t row) {
+  uint at = flag ? 3 : 2;  // of y, after weight and bias
+  uint64_t cols = word[at + 1];
+  uint64_t x = row_at(word[0], row, cols);
+  uint64_t y = row_at(word[at], row, cols);
+  Statistics s = statistics(x, cols, float_of(word[at + 2]), low_float(word[at + 3]));
   for (uint64_t i = me; i < cols; i += lanes) {
-    precise float product = load(dy, i) * load(weight, i);
-    precise float value = scale * fma_(-factor, load(x, i), product);
-    store(dx, i, value);
+    precise float normal = (get(x, i) - s.mean) * s.scale;
+    precise float value = normal * get(word[1], i);
+    if (flag) value = fma_(normal, get(word[1], i), get(word[2], i));
+    put(y, i, value);
+  }
+}
+
+// The statistics of a row, as the backward kernels read them: its scale, followed by its mean if centered.
+Statistics statistics_of(uint64_t kept, uint64_t row) {
+  Statistics s;
+  s.scale = load(kept, flag ? 2 * row : row);
+  s.mean = 0.0f;
+  if (flag) s.mean = load(kept, 2 * row + 1);
+  return s;
+}
+
+void norm_statistics(uint64_t row) {
+  uint64_t cols = word[2];
+  Statistics s = statistics(row_at(word[0], row, cols), cols, float_of(word[3]), low_float(word[4]));
+  if (me != 0) return;
+  store(word[1], flag ? 2 * row : row, s.scale);
+  if (flag) store(word[1], 2 * row + 1, s.mean);
+}
+
+void norm_backward(uint64_t row) {
+  uint64_t cols = word[5];
+  uint64_t x = row_at(word[0], row, cols);
+  uint64_t dy = row_at(word[2], row, cols);
+  uint64_t dx = row_at(word[4], row, cols);
+  Statistics s = statistics_of(word[3], row);
+  float divisor = float_of(word[6]);
+  float dot = 0.0f;
+  precise float sum = 0.0f;
+  for (uint64_t i = me; i < cols; i += lanes) {
+    precise float gradient = get(dy, i) * get(word[1], i);
+    precise float difference = get(x, i) - s.mean;
+    dot = fma_(gradient, difference, dot);
+    sum = sum + gradient;
+  }
+  precise float factor = div_(fold_sum(dot), divisor) * (s.scale * s.scale);
+  float shift = 0.0f;
+  if (flag) shift = div_(fold_sum(sum), divisor);
+  for (uint64_t i = me; i < cols; i += lanes) {
+    precise float gradient = get(dy, i) * get(word[1], i);
+    precise float difference = get(x, i) - s.mean;
+    precise float value = s.scale * (fma_(-factor, difference, gradient) - shift);
+    put(dx, i, value);
   }
 }
 
 // A group has 32 columns and 8 blocks of rows in hand; the blocks' sums are added in ascending order.
+const uint block = 256;  // rows of a partial sum over rows
 const uint columns = 32;
 const uint slots = lanes / columns;
 
-void rms_norm_backward_weight(uint64_t group) {
-  uint64_t rows = word[4];
-  uint64_t cols = word[5];
+// Of dy * (x - mean) * scale, or of dy alone.
+void column_sums(uint64_t group, bool weighted, uint64_t x, uint64_t dy, uint64_t kept, uint64_t y,
+                 uint64_t rows, uint64_t cols) {
   uint64_t column = group * columns + me % columns;
   uint slot = me / columns;
   precise float total = 0.0f;
   for (uint64_t first = 0; first < rows; first += slots * block) {
     uint64_t begin = first + slot * block;
     uint64_t end = min(begin + block, rows);
-    float sum = 0.0f;
+    precise float sum = 0.0f;
     if (column < cols) {
       for (uint64_t row = begin; row < end; ++row) {
-        precise float scaled = load(word[0], row * cols + column) * load(word[2], row);
-        sum = fma_(load(word[1], row * cols + column), scaled, sum);
+        float gradient = get(dy, row * cols + column);
+        if (weighted) {
+          Statistics s = statistics_of(kept, row);
+          precise float normal = (get(x, row * cols + column) - s.mean) * s.scale;
+          sum = fma_(gradient, normal, sum);
+        } else {
+          sum = sum + gradient;
+        }
       }
     }
     lane[me] = sum;
@@ -128,67 +141,22 @@ void rms_norm_backward_weight(uint64_t group) {
     }
     barrier();
   }
-  if (slot == 0 && column < cols) store(word[3], column, total);
-}
-
-void mean(uint64_t row) {
-  uint64_t cols = word[2];
-  uint64_t x = word[0] + row * cols * 4;
-  precise float sum = 0.0f;
-  for (uint64_t i = me; i < cols; i += lanes) sum = sum + load(x, i);
-  float total = fold_sum(sum);
-  if (me == 0) store(word[1], row, div_(total, float_of(cols)));
-}
-
-void cross_entropy(uint64_t row) {
-  uint64_t cols = word[3];
-  uint64_t x = word[0] + row * cols * 4;
-  float most = row_max(x, cols);
-  precise float sum = 0.0f;
-  for (uint64_t i = me; i < cols; i += lanes) {
-    precise float difference = load(x, i) - most;
-    sum = sum + exp_(difference);
-  }
-  float total = fold_sum(sum);
-  if (me != 0) return;
-  uint target = load_word(word[1], row);
-  precise float loss = from_bits_(0x7fc00000u);
-  if (target < cols) loss = log_(total) - (load(x, target) - most);
-  store(word[2], row, loss);
-}
-
-void cross_entropy_backward(uint64_t row) {
-  uint64_t cols = word[5];
-  uint64_t x = word[0] + row * cols * 4;
-  uint64_t dx = word[3] + row * cols * 4;
-  uint target = load_word(word[1], row);  // before dlogits is written: they may share memory
-  precise float weight = div_(load(word[2], 0), float_of(word[4]));
-  float most = row_max(x, cols);
-  precise float sum = 0.0f;
-  for (uint64_t i = me; i < cols; i += lanes) {
-    precise float difference = load(x, i) - most;
-    float e = exp_(difference);
-    store(dx, i, e);
-    sum = sum + e;
-  }
-  float total = fold_sum(sum);
-  float scale = from_bits_(0x7fc00000u);
-  if (target < cols) scale = div_(1.0f, total);
-  for (uint64_t i = me; i < cols; i += lanes) {
-    precise float value = (load(dx, i) * scale - select_(i == target, 1.0f, 0.0f)) * weight;
-    store(dx, i, value);
-  }
+  if (slot == 0 && column < cols) put(y, column, total);
 }
 
 void main() {
   uint64_t group = group_number();
   switch (kernel) {
-    case kernel_rms_norm: rms_norm(group); break;
-    case kernel_rms_norm_scale: rms_norm_scale(group); break;
-    case kernel_rms_norm_backward: rms_norm_backward(group); break;
-    case kernel_rms_norm_backward_weight: rms_norm_backward_weight(group); break;
-    case kernel_mean: mean(group); break;
-    case kernel_cross_entropy: cross_entropy(group); break;
-    case kernel_cross_entropy_backward: cross_entropy_backward(group); break;
+    case kernel_sum: sum(group); break;
+    case kernel_sum_backward: sum_backward(group); break;
+    case kernel_norm: norm(group); break;
+    case kernel_norm_statistics: norm_statistics(group); break;
+    case kernel_norm_backward: norm_backward(group); break;
+    case kernel_norm_backward_weight:
+      column_sums(group, true, word[0], word[1], word[2], word[3], word[4], word[5]);
+      break;
+    case kernel_norm_backward_bias:
+      column_sums(group, false, 0ul, word[0], 0ul, word[1], word[2], word[3]);
+      break;
   }
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Kernels that reduce rows, on the CPU. The order of a row's sum is part of the API (docs/exactness.md):
-// element i goes to lane i mod 256, ascending; the lanes are folded in halves.
+// Sums, means and norms of rows, on the CPU, in the orders of lanes_cpp.h and docs/exactness.md.
 #include <cstdint>
 
 #include "kernels/cpu.h"
@@ -10,195 +9,225 @@ namespace silica::kernels::SILICA_ISA {
 
 namespace {
 
-#include "kernels/formulas.h"
+#include "kernels/dtypes.h"
 
-constexpr std::uint64_t lanes = 256;
+#include "kernels/row/lanes_cpp.h"
+
 constexpr std::uint64_t block = 256;       // rows of a partial sum over rows
 constexpr std::uint64_t column_tile = 64;  // columns a group of a sum over rows covers
 
-float quiet_nan() { return from_bits_(0x7fc00000u); }
+// ---- sums and means: the divisor is 1 or cols
 
-// term(i, sum) adds element i to a lane's sum.
-template <class Term> float row_sum(std::uint64_t cols, Term term) {
-  alignas(64) float lane[lanes] = {};
-  std::uint64_t begin = 0;
-  for (; begin + lanes <= cols; begin += lanes) {
-    SILICA_INDEPENDENT
-    for (std::uint64_t l = 0; l < lanes; ++l) lane[l] = term(begin + l, lane[l]);
-  }
-  SILICA_INDEPENDENT
-  for (std::uint64_t l = 0; l < cols - begin; ++l) lane[l] = term(begin + l, lane[l]);
-  for (std::uint64_t half = lanes / 2; half > 0; half /= 2) {
-    SILICA_INDEPENDENT
-    for (std::uint64_t l = 0; l < half; ++l) lane[l] += lane[l + half];
-  }
-  return lane[0];
-}
-
-float row_max(const float* x, std::uint64_t cols) {
-  float most = x[0];
-  for (std::uint64_t i = 1; i < cols; ++i) most = select_(x[i] > most, x[i], most);
-  return most;
-}
-
-// 1 / sqrt(mean(x^2) + epsilon)
-float rms_scale(const float* x, std::uint64_t cols, float epsilon) {
-  const float sum = row_sum(cols, [x](std::uint64_t i, float lane) { return fma_(x[i], x[i], lane); });
-  return div_(1.0f, sqrt_(div_(sum, static_cast<float>(cols)) + epsilon));
-}
-
-void rms_norm(const void* arguments, Groups groups) {
+template <class T> void sum(const void* arguments, Groups groups) {
   struct Arguments {
-    const float* x;       // (rows, cols)
-    const float* weight;  // (cols)
-    float* y;             // (rows, cols)
-    std::uint64_t cols;
+    const typename T::Element* x;  // (rows, cols)
+    typename T::Element* y;        // (rows)
+    std::uint64_t cols, divisor;
+  };
+  const Arguments a = *static_cast<const Arguments*>(arguments);
+  for (std::uint64_t row = groups.begin; row < groups.end; ++row) {
+    const auto* x = a.x + row * a.cols;
+    const float total = row_sum(a.cols, [x](std::uint64_t i, float lane) { return lane + T::load(x[i]); });
+    a.y[row] = T::store(div_(total, static_cast<float>(a.divisor)));
+  }
+}
+
+template <class T> void sum_backward(const void* arguments, Groups groups) {
+  struct Arguments {
+    const typename T::Element* dy;  // (rows)
+    typename T::Element* dx;        // (rows, cols)
+    std::uint64_t cols, divisor;
+  };
+  const Arguments a = *static_cast<const Arguments*>(arguments);
+  for (std::uint64_t row = groups.begin; row < groups.end; ++row) {
+    auto* dx = a.dx + row * a.cols;
+    const auto value = T::store(div_(T::load(a.dy[row]), static_cast<float>(a.divisor)));
+    for (std::uint64_t i = 0; i < a.cols; ++i) dx[i] = value;
+  }
+}
+
+// ---- norms: y = (x - mean) * scale * weight + bias, where only a centered one has a mean and a bias. The
+// mean of squares has the divisor cols, or 1 for an l2_norm.
+
+struct Statistics {
+  float scale, mean;
+};
+
+template <class T, bool centered>
+Statistics statistics(const typename T::Element* x, std::uint64_t cols, std::uint64_t divisor,
+                      float epsilon) {
+  Statistics s{0.0f, 0.0f};
+  if constexpr (centered) {
+    const float total = row_sum(cols, [x](std::uint64_t i, float lane) { return lane + T::load(x[i]); });
+    s.mean = div_(total, static_cast<float>(divisor));
+  }
+  const float squares = row_sum(cols, [x, s](std::uint64_t i, float lane) {
+    const float difference = T::load(x[i]) - s.mean;
+    return fma_(difference, difference, lane);
+  });
+  s.scale = div_(1.0f, sqrt_(div_(squares, static_cast<float>(divisor)) + epsilon));
+  return s;
+}
+
+template <class T, bool centered> void norm(const void* arguments, Groups groups) {
+  using Element = typename T::Element;
+  struct Arguments {
+    const Element* x;                           // (rows, cols)
+    const Element* coefficients[1 + centered];  // weight and bias (cols)
+    Element* y;                                 // (rows, cols)
+    std::uint64_t cols, divisor;
+    float epsilon;
+  };
+  const Arguments a = *static_cast<const Arguments*>(arguments);
+  const Element* weight = a.coefficients[0];
+  for (std::uint64_t row = groups.begin; row < groups.end; ++row) {
+    const Element* x = a.x + row * a.cols;
+    Element* y = a.y + row * a.cols;
+    const Statistics s = statistics<T, centered>(x, a.cols, a.divisor, a.epsilon);
+    SILICA_INDEPENDENT
+    for (std::uint64_t i = 0; i < a.cols; ++i) {
+      const float normal = (T::load(x[i]) - s.mean) * s.scale;
+      if constexpr (centered) {
+        y[i] = T::store(fma_(normal, T::load(weight[i]), T::load(a.coefficients[1][i])));
+      } else {
+        y[i] = T::store(normal * T::load(weight[i]));
+      }
+    }
+  }
+}
+
+// The statistics of a row, as the backward kernels read them: its scale, followed by its mean if centered.
+template <bool centered> Statistics statistics_of(const float* kept, std::uint64_t row) {
+  if constexpr (centered) return {kept[2 * row], kept[2 * row + 1]};
+  return {kept[row], 0.0f};
+}
+
+template <class T, bool centered> void norm_statistics(const void* arguments, Groups groups) {
+  struct Arguments {
+    const typename T::Element* x;  // (rows, cols)
+    float* kept;                   // (rows, 1 or 2)
+    std::uint64_t cols, divisor;
     float epsilon;
   };
   const Arguments a = *static_cast<const Arguments*>(arguments);
   for (std::uint64_t row = groups.begin; row < groups.end; ++row) {
-    const float* x = a.x + row * a.cols;
-    float* y = a.y + row * a.cols;
-    const float scale = rms_scale(x, a.cols, a.epsilon);
-    SILICA_INDEPENDENT
-    for (std::uint64_t i = 0; i < a.cols; ++i) y[i] = x[i] * scale * a.weight[i];
+    const Statistics s = statistics<T, centered>(a.x + row * a.cols, a.cols, a.divisor, a.epsilon);
+    a.kept[row * (1 + centered)] = s.scale;
+    if constexpr (centered) a.kept[2 * row + 1] = s.mean;
   }
 }
 
-void rms_norm_scale(const void* arguments, Groups groups) {
+template <class T, bool centered> void norm_backward(const void* arguments, Groups groups) {
+  using Element = typename T::Element;
   struct Arguments {
-    const float* x;  // (rows, cols)
-    float* scale;    // (rows)
-    std::uint64_t cols;
-    float epsilon;
+    const Element* x;       // (rows, cols)
+    const Element* weight;  // (cols)
+    const Element* dy;      // (rows, cols)
+    const float* kept;      // (rows, 1 or 2)
+    Element* dx;            // (rows, cols)
+    std::uint64_t cols, divisor;
   };
   const Arguments a = *static_cast<const Arguments*>(arguments);
   for (std::uint64_t row = groups.begin; row < groups.end; ++row) {
-    a.scale[row] = rms_scale(a.x + row * a.cols, a.cols, a.epsilon);
-  }
-}
-
-void rms_norm_backward(const void* arguments, Groups groups) {
-  struct Arguments {
-    const float* x;       // (rows, cols)
-    const float* weight;  // (cols)
-    const float* dy;      // (rows, cols)
-    const float* scale;   // (rows)
-    float* dx;            // (rows, cols)
-    std::uint64_t cols;
-  };
-  const Arguments a = *static_cast<const Arguments*>(arguments);
-  for (std::uint64_t row = groups.begin; row < groups.end; ++row) {
-    const float* x = a.x + row * a.cols;
-    const float* dy = a.dy + row * a.cols;
-    const float* weight = a.weight;
-    float* dx = a.dx + row * a.cols;
-    const float scale = a.scale[row];
+    const Element* x = a.x + row * a.cols;
+    const Element* dy = a.dy + row * a.cols;
+    Element* dx = a.dx + row * a.cols;
+    const Statistics s = statistics_of<centered>(a.kept, row);
+    const auto difference = [=](std::uint64_t i) { return T::load(x[i]) - s.mean; };
+    const auto gradient = [=, weight = a.weight](std::uint64_t i) {
+      return T::load(dy[i]) * T::load(weight[i]);
+    };
     const float dot =
-        row_sum(a.cols, [=](std::uint64_t i, float lane) { return fma_(dy[i] * weight[i], x[i], lane); });
-    const float factor = div_(dot, static_cast<float>(a.cols)) * (scale * scale);
+        row_sum(a.cols, [=](std::uint64_t i, float lane) { return fma_(gradient(i), difference(i), lane); });
+    const float divisor = static_cast<float>(a.divisor);
+    const float factor = div_(dot, divisor) * (s.scale * s.scale);
+    float shift = 0.0f;
+    if constexpr (centered) {
+      shift = div_(row_sum(a.cols, [=](std::uint64_t i, float lane) { return lane + gradient(i); }), divisor);
+    }
     SILICA_INDEPENDENT
-    for (std::uint64_t i = 0; i < a.cols; ++i) dx[i] = scale * fma_(-factor, x[i], dy[i] * weight[i]);
+    for (std::uint64_t i = 0; i < a.cols; ++i) {
+      dx[i] = T::store(s.scale * (fma_(-factor, difference(i), gradient(i)) - shift));
+    }
   }
 }
 
-// dweight[j] = the sum over rows of dy * x * scale, in the order of a matmul's k.
-void rms_norm_backward_weight(const void* arguments, Groups groups) {
-  struct Arguments {
-    const float* x;      // (rows, cols)
-    const float* dy;     // (rows, cols)
-    const float* scale;  // (rows)
-    float* dweight;      // (cols)
-    std::uint64_t rows, cols;
-  };
-  const Arguments a = *static_cast<const Arguments*>(arguments);
+// ---- sums over rows, in the order of a matmul's k
+
+// term(row, column, sum) adds a row's element to a column's sum.
+template <class T, class Term>
+void column_sums(Groups groups, std::uint64_t rows, std::uint64_t cols, typename T::Element* y, Term term) {
   for (std::uint64_t group = groups.begin; group < groups.end; ++group) {
     const std::uint64_t first = group * column_tile;
-    const std::uint64_t count = a.cols - first < column_tile ? a.cols - first : column_tile;
+    const std::uint64_t count = cols - first < column_tile ? cols - first : column_tile;
     float total[column_tile] = {};
-    for (std::uint64_t begin = 0; begin < a.rows; begin += block) {
-      const std::uint64_t end = a.rows - begin < block ? a.rows : begin + block;
+    for (std::uint64_t begin = 0; begin < rows; begin += block) {
+      const std::uint64_t end = rows - begin < block ? rows : begin + block;
       float sum[column_tile] = {};
       for (std::uint64_t row = begin; row < end; ++row) {
-        const float* x = a.x + row * a.cols + first;
-        const float* dy = a.dy + row * a.cols + first;
         SILICA_INDEPENDENT
-        for (std::uint64_t j = 0; j < count; ++j) sum[j] = fma_(dy[j], x[j] * a.scale[row], sum[j]);
+        for (std::uint64_t j = 0; j < count; ++j) sum[j] = term(row, first + j, sum[j]);
       }
       for (std::uint64_t j = 0; j < count; ++j) total[j] += sum[j];
     }
-    for (std::uint64_t j = 0; j < count; ++j) a.dweight[first + j] = total[j];
+    for (std::uint64_t j = 0; j < count; ++j) y[first + j] = T::store(total[j]);
   }
 }
 
-void mean(const void* arguments, Groups groups) {
+// dweight = the sum of dy * (x - mean) * scale
+template <class T, bool centered> void norm_backward_weight(const void* arguments, Groups groups) {
   struct Arguments {
-    const float* x;  // (rows, cols)
-    float* y;        // (rows)
-    std::uint64_t cols;
-  };
-  const Arguments a = *static_cast<const Arguments*>(arguments);
-  for (std::uint64_t row = groups.begin; row < groups.end; ++row) {
-    const float* x = a.x + row * a.cols;
-    const float sum = row_sum(a.cols, [x](std::uint64_t i, float lane) { return lane + x[i]; });
-    a.y[row] = div_(sum, static_cast<float>(a.cols));
-  }
-}
-
-void cross_entropy(const void* arguments, Groups groups) {
-  struct Arguments {
-    const float* logits;           // (rows, cols)
-    const std::uint32_t* targets;  // (rows)
-    float* losses;                 // (rows)
-    std::uint64_t cols;
-  };
-  const Arguments a = *static_cast<const Arguments*>(arguments);
-  for (std::uint64_t row = groups.begin; row < groups.end; ++row) {
-    const float* x = a.logits + row * a.cols;
-    const float most = row_max(x, a.cols);
-    const float sum = row_sum(a.cols, [=](std::uint64_t i, float lane) { return lane + exp_(x[i] - most); });
-    const std::uint32_t target = a.targets[row];
-    a.losses[row] = target < a.cols ? log_(sum) - (x[target] - most) : quiet_nan();
-  }
-}
-
-void cross_entropy_backward(const void* arguments, Groups groups) {
-  struct Arguments {
-    const float* logits;           // (rows, cols)
-    const std::uint32_t* targets;  // (rows)
-    const float* dloss;            // one element
-    float* dlogits;                // (rows, cols)
+    const typename T::Element* x;   // (rows, cols)
+    const typename T::Element* dy;  // (rows, cols)
+    const float* kept;              // (rows, 1 or 2)
+    typename T::Element* dweight;   // (cols)
     std::uint64_t rows, cols;
   };
   const Arguments a = *static_cast<const Arguments*>(arguments);
-  const float weight = div_(a.dloss[0], static_cast<float>(a.rows));
-  for (std::uint64_t row = groups.begin; row < groups.end; ++row) {
-    const float* x = a.logits + row * a.cols;
-    float* dx = a.dlogits + row * a.cols;
-    const std::uint32_t target = a.targets[row];  // before dlogits is written: they may share memory
-    const float most = row_max(x, a.cols);
-    SILICA_INDEPENDENT
-    for (std::uint64_t i = 0; i < a.cols; ++i) dx[i] = exp_(x[i] - most);
-    const float sum = row_sum(a.cols, [dx](std::uint64_t i, float lane) { return lane + dx[i]; });
-    const float scale = target < a.cols ? div_(1.0f, sum) : quiet_nan();
-    SILICA_INDEPENDENT
-    for (std::uint64_t i = 0; i < a.cols; ++i) {
-      dx[i] = (dx[i] * scale - select_(i == target, 1.0f, 0.0f)) * weight;
-    }
-  }
+  column_sums<T>(groups, a.rows, a.cols, a.dweight, [a](std::uint64_t row, std::uint64_t column, float sum) {
+    const Statistics s = statistics_of<centered>(a.kept, row);
+    const std::uint64_t i = row * a.cols + column;
+    return fma_(T::load(a.dy[i]), (T::load(a.x[i]) - s.mean) * s.scale, sum);
+  });
+}
+
+template <class T> void norm_backward_bias(const void* arguments, Groups groups) {
+  struct Arguments {
+    const typename T::Element* dy;  // (rows, cols)
+    typename T::Element* dbias;     // (cols)
+    std::uint64_t rows, cols;
+  };
+  const Arguments a = *static_cast<const Arguments*>(arguments);
+  column_sums<T>(groups, a.rows, a.cols, a.dbias, [a](std::uint64_t row, std::uint64_t column, float sum) {
+    return sum + T::load(a.dy[row * a.cols + column]);
+  });
 }
 
 }  // namespace
 
 void row_kernels(Sink& sink) {
   constexpr Tile one_row{1}, columns{column_tile};
-  sink.add("row.rms_norm.f32", rms_norm, one_row);
-  sink.add("row.rms_norm_scale.f32", rms_norm_scale, one_row);
-  sink.add("row.rms_norm_backward.f32", rms_norm_backward, one_row);
-  sink.add("row.rms_norm_backward_weight.f32", rms_norm_backward_weight, columns);
-  sink.add("row.mean.f32", mean, one_row);
-  sink.add("row.cross_entropy.f32", cross_entropy, one_row);
-  sink.add("row.cross_entropy_backward.f32", cross_entropy_backward, one_row);
+#define SILICA_ADD(dtype, T)                                                                 \
+  sink.add("row.sum." dtype, sum<T>, one_row);                                               \
+  sink.add("row.sum_backward." dtype, sum_backward<T>, one_row);                             \
+  sink.add("row.mean." dtype, sum<T>, one_row);                                              \
+  sink.add("row.mean_backward." dtype, sum_backward<T>, one_row);                            \
+  sink.add("row.rms_norm." dtype, norm<T, false>, one_row);                                  \
+  sink.add("row.rms_norm_backward_statistics." dtype, norm_statistics<T, false>, one_row);   \
+  sink.add("row.rms_norm_backward." dtype, norm_backward<T, false>, one_row);                \
+  sink.add("row.rms_norm_backward_weight." dtype, norm_backward_weight<T, false>, columns);  \
+  sink.add("row.l2_norm." dtype, norm<T, false>, one_row);                                   \
+  sink.add("row.l2_norm_backward_statistics." dtype, norm_statistics<T, false>, one_row);    \
+  sink.add("row.l2_norm_backward." dtype, norm_backward<T, false>, one_row);                 \
+  sink.add("row.layer_norm." dtype, norm<T, true>, one_row);                                 \
+  sink.add("row.layer_norm_backward_statistics." dtype, norm_statistics<T, true>, one_row);  \
+  sink.add("row.layer_norm_backward." dtype, norm_backward<T, true>, one_row);               \
+  sink.add("row.layer_norm_backward_weight." dtype, norm_backward_weight<T, true>, columns); \
+  sink.add("row.layer_norm_backward_bias." dtype, norm_backward_bias<T>, columns);
+  SILICA_ADD("f32", F32)
+  SILICA_ADD("f16", F16)
+  SILICA_ADD("bf16", BF16)
+#undef SILICA_ADD
 }
 
 }  // namespace silica::kernels::SILICA_ISA

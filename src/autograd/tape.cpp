@@ -14,7 +14,8 @@ void TapeRecord::check_live(const char* op, const Variable& variable) {
   if (variable.generation_ != variable.tape_->generation) refuse(op, ": the variable's tape was reset");
 }
 
-TapeRecord& TapeRecord::of(const char* op, std::initializer_list<Variable> variables) {
+TapeRecord& TapeRecord::of(const char* op, std::span<const Variable> variables) {
+  if (variables.empty()) refuse(op, ": no variables were given");
   TapeRecord* const tape = variables.begin()->tape_.get();
   for (const Variable& variable : variables) {
     check_live(op, variable);
@@ -32,7 +33,7 @@ Variable TapeRecord::push(TapeNode node) {
   return variable;
 }
 
-Variable TapeRecord::record(const char* op, Tensor value, std::initializer_list<Variable> inputs, Rule rule) {
+Variable TapeRecord::record(const char* op, Tensor value, std::span<const Variable> inputs, Rule rule) {
   TapeRecord& tape = of(op, inputs);
   TapeNode node;
   node.value = std::move(value);

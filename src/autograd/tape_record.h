@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <initializer_list>
+#include <span>
 #include <vector>
 
 #include "silica/tape.h"
@@ -33,10 +34,16 @@ struct TapeRecord : std::enable_shared_from_this<TapeRecord> {
 
   Variable push(TapeNode node);
   // A node whose value an op has just encoded.
-  static Variable record(const char* op, Tensor value, std::initializer_list<Variable> inputs, Rule rule);
+  static Variable record(const char* op, Tensor value, std::span<const Variable> inputs, Rule rule);
+  static Variable record(const char* op, Tensor value, std::initializer_list<Variable> inputs, Rule rule) {
+    return record(op, std::move(value), std::span(inputs.begin(), inputs.size()), std::move(rule));
+  }
 
   // The tape that all of them live on. Errors: invalid_argument for a stale handle or another tape's.
-  static TapeRecord& of(const char* op, std::initializer_list<Variable> variables);
+  static TapeRecord& of(const char* op, std::span<const Variable> variables);
+  static TapeRecord& of(const char* op, std::initializer_list<Variable> variables) {
+    return of(op, std::span(variables.begin(), variables.size()));
+  }
   TapeNode& node(const Variable& variable) { return nodes[variable.index_]; }
 
   void backward(std::size_t from, const Tensor& seed);

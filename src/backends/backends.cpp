@@ -8,7 +8,7 @@ namespace silica {
 
 std::span<const BackendEntry> backends() {
   static constexpr BackendEntry table[] = {
-      {"cuda", cuda::list, cuda::open},
+      {"cuda", cuda::list, cuda::open, cuda::describe_fast},
       {"vulkan", vulkan::list, vulkan::open},
       {"cpu", cpu::list, cpu::open},
   };

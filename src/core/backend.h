@@ -42,6 +42,8 @@ class Backend {
 
   // The library's own kernels.
   virtual std::vector<std::pair<std::string, KernelSource>> kernels() const = 0;
+  // Those that are inexact, for encoders that permit them (Math::fast).
+  virtual std::vector<std::pair<std::string, KernelSource>> fast_kernels() const { return {}; }
   virtual std::shared_ptr<const Pipeline> build(std::string_view name, const KernelSource& source) = 0;
 
   // Zeroed. Errors: out_of_memory.
@@ -58,6 +60,8 @@ struct BackendEntry {
   std::vector<DeviceInfo> (*list)();
   // `ordinal` is the number after the colon, if there is one.
   std::unique_ptr<Backend> (*open)(std::optional<unsigned> ordinal, const DeviceOptions& options);
+  // What Math::fast has there, to follow a usable device's description; may load libraries. Null: nothing.
+  std::string (*describe_fast)() = nullptr;
 };
 std::span<const BackendEntry> backends();  // best first
 

@@ -43,6 +43,12 @@ void MemoryCounter::add(std::size_t count) {
   }
 }
 
+void Device::State::permit_fast() {
+  std::call_once(fast_permitted, [this] {
+    for (auto& [name, source] : backend->fast_kernels()) registry.add(std::move(name), std::move(source));
+  });
+}
+
 Device Device::open(std::string_view name, const DeviceOptions& options) {
   if (!name.empty()) {
     const auto [entry, ordinal] = parse_name(name);
@@ -58,23 +64,36 @@ Device Device::open(std::string_view name, const DeviceOptions& options) {
   fail(ErrorCode::unsupported, "device: none of ", known_names(), " is usable here");
 }
 
-const DeviceInfo& Device::info() const { return state_->backend->info(); }
+Device::State& Device::state() const {
+  if (!state_) refuse("device: there is none (it was moved from, or made of nullptr)");
+  return *state_;
+}
 
-MemoryUse Device::memory() const { return {state_->memory.bytes.load(), state_->memory.peak.load()}; }
+const Fence::State& Fence::state() const {
+  if (!state_) refuse("fence: there is none (it was moved from, or made of nullptr)");
+  return *state_;
+}
 
-KernelRegistry& Device::kernels() const { return state_->registry; }
+const DeviceInfo& Device::info() const { return state().backend->info(); }
+
+MemoryUse Device::memory() const { return {state().memory.bytes.load(), state().memory.peak.load()}; }
+
+KernelRegistry& Device::kernels() const { return state().registry; }
 
 Fence Device::submit(const CommandList& list) const {
   if (!(list.program()->device == *this)) {
     refuse("submit: the list was encoded for another device than this '", name(), "'");
   }
-  return state_->backend->submit(list.program());
+  return state().backend->submit(list.program());
 }
 
 std::vector<DeviceInfo> list_devices() {
   std::vector<DeviceInfo> all;
   for (const BackendEntry& entry : backends()) {
-    for (DeviceInfo& info : entry.list()) all.push_back(std::move(info));
+    for (DeviceInfo& info : entry.list()) {
+      if (info.usable && entry.describe_fast != nullptr) info.description += entry.describe_fast();
+      all.push_back(std::move(info));
+    }
   }
   return all;
 }

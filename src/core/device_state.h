@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 
 #include "core/backend.h"
 #include "silica/device.h"
@@ -23,9 +24,13 @@ struct MemoryCounter {
 struct Device::State {
   explicit State(std::unique_ptr<Backend> opened) : backend(std::move(opened)), registry(*backend) {}
 
+  // Registers the backend's inexact kernels, once: what they need is not loaded before somebody permits them.
+  void permit_fast();
+
   std::unique_ptr<Backend> backend;
   KernelRegistry registry;
   MemoryCounter memory;
+  std::once_flag fast_permitted;
 };
 
 // Errors: invalid_argument if it does not fit 63 bits.

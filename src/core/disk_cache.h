@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Compiled kernels on disk, by the content they were compiled from. Safe for several threads and processes:
-// files appear whole or not at all, and a file that is not exactly what was stored counts as not there.
+// Compiled kernels on disk, by a digest of what they were compiled from and for. Safe for several threads and
+// processes: files appear whole or not at all, and a file that is not exactly what was stored counts as not
+// there.
 #pragma once
 
 #include <cstddef>

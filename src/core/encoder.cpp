@@ -86,10 +86,12 @@ std::uint64_t count_groups(std::string_view op, const Grid& grid, const Tile& ti
 }  // namespace
 
 struct CommandEncoder::Recording {
-  explicit Recording(const Device& target) : device(target) {}
+  Recording(const Device& target, Math permitted) : device(target), math(permitted) {}
 
   Device device;
+  Math math;
   std::uint64_t id = next_recording();
+  std::string_view op;  // that of the outermost transaction
   std::vector<Command> commands;
   // Temporaries in use, with the number of the command that first touched them.
   std::map<const Storage*, std::size_t> first_use;
@@ -100,25 +102,41 @@ struct CommandEncoder::Recording {
   }
 };
 
-CommandEncoder::CommandEncoder(const Device& device) : recording_(std::make_unique<Recording>(device)) {}
+CommandEncoder::CommandEncoder(const Device& device, const EncoderOptions& options)
+    : recording_(std::make_unique<Recording>(device, options.math)) {
+  device.state();  // refuses a device that was moved from
+  if (options.math == Math::fast) device.state().permit_fast();
+}
 CommandEncoder::~CommandEncoder() = default;
 CommandEncoder::CommandEncoder(CommandEncoder&&) noexcept = default;
 CommandEncoder& CommandEncoder::operator=(CommandEncoder&&) noexcept = default;
 
-const Device& CommandEncoder::device() const { return recording_->device; }
-std::size_t CommandEncoder::commands() const { return recording_->commands.size(); }
+CommandEncoder::Recording& CommandEncoder::recording() const {
+  if (!recording_) refuse("encoder: it was moved from");
+  return *recording_;
+}
+
+const Device& CommandEncoder::device() const { return recording().device; }
+Math CommandEncoder::math() const { return recording().math; }
+std::size_t CommandEncoder::commands() const { return recording().commands.size(); }
 
 Tensor CommandEncoder::temporary(DType dtype, const Shape& shape) {
-  return Tensor(std::make_shared<Storage>(device(), byte_count(dtype, shape), recording_->id), dtype, shape);
+  return Tensor(std::make_shared<Storage>(device(), byte_count(dtype, shape), recording().id), dtype, shape);
+}
+
+void CommandEncoder::check(std::string_view op, std::span<const Operand> operands) const {
+  const Recording& current = recording();
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    check_operand(op, operands[i], current.device, current.id);
+    for (std::size_t j = 0; j < i; ++j) check_overlap(op, operands[j], operands[i]);
+  }
 }
 
 void CommandEncoder::dispatch_bytes(std::string_view kernel, std::span<const Operand> operands,
                                     std::span<const std::byte> parameters, const Grid& grid) {
-  const std::string_view op = op_of(kernel);
-  for (std::size_t i = 0; i < operands.size(); ++i) {
-    check_operand(op, operands[i], device(), recording_->id);
-    for (std::size_t j = 0; j < i; ++j) check_overlap(op, operands[j], operands[i]);
-  }
+  Recording& current = recording();
+  const std::string_view op = current.op.empty() ? op_of(kernel) : current.op;
+  check(op, operands);
   const std::size_t address_bytes = operands.size() * sizeof(std::uint64_t);
   if (address_bytes + parameters.size() > max_argument_bytes) {
     refuse(op, ": ", operands.size(), " operands and ", parameters.size(), " bytes of parameters make ",
@@ -127,7 +145,7 @@ void CommandEncoder::dispatch_bytes(std::string_view kernel, std::span<const Ope
   }
   Command command;
   command.kernel = kernel;
-  command.pipeline = device().kernels().pipeline(kernel);
+  command.pipeline = current.device.kernels().pipeline(kernel);
   command.grid = grid;
   command.groups = count_groups(op, grid, command.pipeline->tile);
   command.argument_bytes = address_bytes + parameters.size();
@@ -137,20 +155,20 @@ void CommandEncoder::dispatch_bytes(std::string_view kernel, std::span<const Ope
   for (const Operand& operand : operands) {
     const auto& storage = operand.tensor.storage();
     command.operands.push_back({storage, begin_of(operand), end_of(operand), is_write(operand.access)});
-    if (!storage->temporary() || recording_->first_use.contains(storage.get())) continue;
-    recording_->first_use.emplace(storage.get(), recording_->commands.size());
+    if (!storage->temporary() || current.first_use.contains(storage.get())) continue;
+    current.first_use.emplace(storage.get(), current.commands.size());
     if (writes_all_first(operands, *storage)) continue;
     // Memory is shared between temporaries, so one that is not written first is cleared to read as zero.
     const Tensor all(storage, DType::u8, {storage->bytes()});
     dispatch("map.zero", {write(all, "temporary")}, std::uint64_t{all.size()}, Grid{all.size()});
   }
-  recording_->commands.push_back(std::move(command));
+  current.commands.push_back(std::move(command));
   transaction.commit();
 }
 
 CommandList CommandEncoder::finish() {
-  auto next = std::make_unique<Recording>(device());
-  std::vector<Command>& commands = recording_->commands;
+  auto next = std::make_unique<Recording>(device(), math());
+  std::vector<Command>& commands = recording().commands;
   auto program = std::make_shared<Program>(Program{device(), {}, find_stages(commands), nullptr, 0});
   const Packing packing = pack_temporaries(commands, program->stage_ends);
   program->temporary_bytes_unpacked = packing.bytes_unpacked;
@@ -174,17 +192,29 @@ CommandList CommandEncoder::finish() {
   return CommandList(std::move(program));
 }
 
-CommandEncoder::Transaction::Transaction(CommandEncoder& encoder)
-    : encoder_(encoder), recording_(encoder.recording_->id), commands_(encoder.commands()) {}
-
-CommandEncoder::Transaction::~Transaction() {
-  const bool finished = encoder_.recording_->id != recording_;
-  if (!committed_ && !finished) encoder_.recording_->undo(commands_);
+CommandEncoder::Transaction::Transaction(CommandEncoder& encoder, std::string_view op)
+    : encoder_(encoder),
+      recording_(encoder.recording().id),
+      commands_(encoder.commands()),
+      names_op_(encoder.recording().op.empty()) {
+  if (names_op_) encoder.recording().op = op;
 }
 
-std::size_t CommandList::commands() const { return program_->commands.size(); }
-std::size_t CommandList::stages() const { return program_->stage_ends.size(); }
-std::size_t CommandList::temporary_bytes() const { return program_->arena ? program_->arena->bytes() : 0; }
-std::size_t CommandList::temporary_bytes_unpacked() const { return program_->temporary_bytes_unpacked; }
+CommandEncoder::Transaction::~Transaction() {
+  Recording* const current = encoder_.recording_.get();
+  if (current == nullptr || current->id != recording_) return;  // moved from, or finished
+  if (names_op_) current->op = {};
+  if (!committed_) current->undo(commands_);
+}
+
+const std::shared_ptr<const Program>& CommandList::program() const {
+  if (!program_) refuse("command list: there is none (it was moved from, or made of nullptr)");
+  return program_;
+}
+
+std::size_t CommandList::commands() const { return program()->commands.size(); }
+std::size_t CommandList::stages() const { return program()->stage_ends.size(); }
+std::size_t CommandList::temporary_bytes() const { return program()->arena ? program()->arena->bytes() : 0; }
+std::size_t CommandList::temporary_bytes_unpacked() const { return program()->temporary_bytes_unpacked; }
 
 }  // namespace silica

@@ -11,6 +11,8 @@ namespace silica {
 // Everything streamed into one string: message("silica: ", n, " elements").
 template <class... Parts> std::string message(const Parts&... parts) {
   std::ostringstream out;
+  out.exceptions(
+      std::ios_base::badbit);  // or a stream that runs out of memory cuts the text short in silence
   (out << ... << parts);
   return out.str();
 }

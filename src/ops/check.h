@@ -58,4 +58,9 @@ inline void check_same_size(const char* op, const Argument& a, const Argument& b
   refuse(op, ": ", a.name, " has ", a.tensor.size(), " elements, ", b.name, " has ", b.tensor.size());
 }
 
+inline void check_like(const char* op, const Argument& a, const Argument& model) {
+  check_same_dtype(op, a, model);
+  check_same_size(op, a, model);
+}
+
 }  // namespace silica

@@ -15,9 +15,9 @@ struct EmbeddingParameters {
 // `rows` (n, cols) holds one row of `table` (rows, cols) for each id.
 EmbeddingParameters check_all(const char* op, const Argument& table, const Argument& ids,
                               const Argument& rows) {
-  check_dtype(op, table, DType::f32);
+  check_float(op, table);
   check_dtype(op, ids, DType::u32);
-  check_dtype(op, rows, DType::f32);
+  check_same_dtype(op, rows, table);
   const std::uint64_t n = ids.tensor.size(), cols = table.tensor.shape().cols();
   if (rows.tensor.size() / cols != n || rows.tensor.size() % cols != 0) {
     refuse(op, ": ", rows.name, " has ", rows.tensor.size(), " elements, expected ", n, " rows of ", cols);
@@ -29,16 +29,23 @@ EmbeddingParameters check_all(const char* op, const Argument& table, const Argum
 
 void embedding(CommandEncoder& encoder, const Tensor& table, const Tensor& ids, const Tensor& y) {
   const EmbeddingParameters parameters = check_all("embedding", {"table", table}, {"ids", ids}, {"y", y});
-  encoder.dispatch("embedding.embedding.f32", {read(table, "table"), read(ids, "ids"), write(y, "y")},
-                   parameters, Grid{parameters.n});
+  encoder.dispatch(message("embedding.embedding.", to_string(table.dtype())),
+                   {read(table, "table"), read(ids, "ids"), write(y, "y")}, parameters, Grid{parameters.n});
 }
 
 void embedding_backward(CommandEncoder& encoder, const Tensor& ids, const Tensor& dy, const Tensor& dtable) {
-  const EmbeddingParameters parameters =
-      check_all("embedding_backward", {"dtable", dtable}, {"ids", ids}, {"dy", dy});
-  encoder.dispatch("embedding.embedding_backward.f32",
-                   {read(ids, "ids"), read(dy, "dy"), write(dtable, "dtable")}, parameters,
+  const char* op = "embedding_backward";
+  const EmbeddingParameters parameters = check_all(op, {"dtable", dtable}, {"ids", ids}, {"dy", dy});
+  check_apart(op, {"dtable", dtable}, {"ids", ids});
+  check_apart(op, {"dtable", dtable}, {"dy", dy});
+  const bool halves = dtable.dtype() != DType::f32;
+  CommandEncoder::Transaction transaction(encoder, op);
+  const Tensor sums = halves ? encoder.temporary(DType::f32, dtable.shape()) : dtable;
+  encoder.dispatch(message("embedding.embedding_backward.", to_string(dy.dtype())),
+                   {read(ids, "ids"), read(dy, "dy"), write(sums, "dtable")}, parameters,
                    Grid{parameters.cols});
+  if (halves) cast(encoder, sums, dtable);
+  transaction.commit();
 }
 
 }  // namespace silica

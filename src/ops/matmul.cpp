@@ -1,90 +1,160 @@
 // SPDX-License-Identifier: MIT
-#include <cstdint>
-
 #include "kernels/matmul/matmul.h"
 
+#include <cstdint>
+#include <string>
+#include <vector>
+
 #include "ops/check.h"
+#include "ops/matrices.h"
 #include "silica/ops.h"
 
 namespace silica {
 
 namespace {
 
-struct Matrix {
-  std::size_t rows, cols;
+// matmul and batched_matmul: their names, and how they see a tensor.
+struct Product {
+  const char* op;
+  const char* backward;
+  Matrices (*see)(const Shape& shape);
+};
+constexpr Product single{"matmul", "matmul_backward", as_matrix};
+constexpr Product batched{"batched_matmul", "batched_matmul_backward", as_batch};
+
+std::string text_of(const Product& product, const Matrices& m) {
+  return to_string(&product == &batched ? Shape{m.batch, m.rows, m.cols} : Shape{m.rows, m.cols});
+}
+
+void check_operand(const char* op, const Product& product, const Argument& x, const Argument& first,
+                   const Matrices& expected) {
+  check_same_dtype(op, x, first);
+  const Matrices got = product.see(x.tensor.shape());
+  if (got == expected) return;
+  refuse(op, ": ", x.name, " is ", text_of(product, got), ", expected ", text_of(product, expected));
+}
+
+struct Factors {
+  Matrices a, b;  // (m, k) and (k, n)
+  Matrices product() const { return {a.batch, a.rows, b.cols}; }
 };
 
-Matrix view(const Tensor& tensor, bool transposed) {
-  const Matrix stored{tensor.shape().rows(), tensor.shape().cols()};
-  return transposed ? Matrix{stored.cols, stored.rows} : stored;
+Factors see_factors(const Product& product, const Tensor& a, const Tensor& b, const MatmulOptions& options) {
+  const Matrices left = product.see(a.shape()), right = product.see(b.shape());
+  return {options.transpose_a ? transposed(left) : left, options.transpose_b ? transposed(right) : right};
 }
 
-void check_matrix(const char* op, const Argument& a, const Matrix& expected) {
-  const Matrix got = view(a.tensor, false);
-  if (got.rows == expected.rows && got.cols == expected.cols) return;
-  refuse(op, ": ", a.name, " is (", got.rows, ", ", got.cols, "), expected (", expected.rows, ", ",
-         expected.cols, ")");
-}
-
-// Returns (m, k) and (k, n).
-std::pair<Matrix, Matrix> check_factors(const char* op, const Tensor& a, const Tensor& b,
-                                        const MatmulOptions& options) {
-  check_dtype(op, {"a", a}, DType::f32);
-  check_dtype(op, {"b", b}, DType::f32);
-  const Matrix left = view(a, options.transpose_a), right = view(b, options.transpose_b);
-  if (left.cols != right.rows) {
-    refuse(op, ": a is (", left.rows, ", ", left.cols, ") and b is (", right.rows, ", ", right.cols,
-           ") after transposing; the inner extents differ");
+Factors check_factors(const char* op, const Product& product, const Tensor& a, const Tensor& b,
+                      const MatmulOptions& options) {
+  check_float(op, {"a", a});
+  check_same_dtype(op, {"b", b}, {"a", a});
+  const Factors factors = see_factors(product, a, b, options);
+  const auto& [left, right] = factors;
+  const char* differ = left.batch != right.batch ? "batch" : left.cols != right.rows ? "inner" : nullptr;
+  if (differ != nullptr) {
+    refuse(op, ": a is ", text_of(product, left), " and b is ", text_of(product, right),
+           " after transposing; the ", differ, " extents differ");
   }
-  return {left, right};
+  return factors;
+}
+
+// The kernel for operands of a dtype; empty if they have to be widened.
+std::string kernel_of(const CommandEncoder& encoder, const Product& product, DType dtype) {
+  const std::string exact = dtype == DType::f32 ? "matmul.matmul.f32" : "";
+  if (encoder.math() == Math::exact || &product == &batched) return exact;
+  const std::string fast = message("matmul.matmul.", to_string(dtype), ".fast");
+  return encoder.device().kernels().contains(fast) ? fast : exact;
+}
+
+// x as a kernel takes it.
+Tensor as_factor(CommandEncoder& encoder, const Product& product, const Tensor& x) {
+  if (!kernel_of(encoder, product, x.dtype()).empty()) return x;
+  const Tensor wide = encoder.temporary(DType::f32, x.shape());
+  cast(encoder, x, wide);
+  return wide;
+}
+
+// c = op(a) * op(b) of two factors, rounded to c's dtype at the end.
+void multiply(CommandEncoder& encoder, const Product& product, const Tensor& a, const Tensor& b,
+              const Tensor& c, const MatmulOptions& options) {
+  struct Parameters {
+    std::uint64_t m, n, k;
+    std::uint32_t transpose_a, transpose_b;
+  };
+  static_assert(sizeof(kernels::MatmulArguments) == 3 * sizeof(void*) + sizeof(Parameters));
+  const auto [left, right] = see_factors(product, a, b, options);
+  const Tensor sums = a.dtype() == c.dtype() ? c : encoder.temporary(a.dtype(), c.shape());
+  encoder.dispatch(kernel_of(encoder, product, a.dtype()), {read(a, "a"), read(b, "b"), write(sums, "c")},
+                   Parameters{left.rows, right.cols, left.cols, options.transpose_a, options.transpose_b},
+                   Grid{right.cols, left.rows, left.batch});
+  if (sums.dtype() != c.dtype()) cast(encoder, sums, c);
+}
+
+void forward(CommandEncoder& encoder, const Product& product, const Tensor& a, const Tensor& b,
+             const Tensor& c, const MatmulOptions& options) {
+  const Factors factors = check_factors(product.op, product, a, b, options);
+  check_operand(product.op, product, {"c", c}, {"a", a}, factors.product());
+  const Operand operands[] = {read(a, "a"), read(b, "b"), write(c, "c")};
+  encoder.check(product.op, operands);
+  CommandEncoder::Transaction transaction(encoder, product.op);
+  const Tensor left = as_factor(encoder, product, a), right = as_factor(encoder, product, b);
+  multiply(encoder, product, left, right, c, options);
+  transaction.commit();
+}
+
+void backward(CommandEncoder& encoder, const Product& product, const Tensor& a, const Tensor& b,
+              const Tensor& dc, const Tensor& da, const Tensor& db, const MatmulOptions& options) {
+  const char* op = product.backward;
+  const Factors factors = check_factors(op, product, a, b, options);
+  check_operand(op, product, {"dc", dc}, {"a", a}, factors.product());
+  std::vector<Operand> operands = {read(a, "a"), read(b, "b"), read(dc, "dc")};
+  if (da) {
+    check_operand(op, product, {"da", da}, {"a", a}, product.see(a.shape()));
+    operands.push_back(write(da, "da"));
+  }
+  if (db) {
+    check_operand(op, product, {"db", db}, {"a", a}, product.see(b.shape()));
+    operands.push_back(write(db, "db"));
+  }
+  encoder.check(op, operands);
+  if (!da && !db) return;
+  // With A = op(a), B = op(b): dA = dc B^T and dB = A^T dc; a transposed operand's gradient is the transpose.
+  const bool ta = options.transpose_a, tb = options.transpose_b;
+  CommandEncoder::Transaction transaction(encoder, op);
+  const Tensor seed = as_factor(encoder, product, dc);
+  if (da) {
+    const Tensor factor = as_factor(encoder, product, b);
+    if (ta) multiply(encoder, product, factor, seed, da, {.transpose_a = tb, .transpose_b = true});
+    if (!ta) multiply(encoder, product, seed, factor, da, {.transpose_b = !tb});
+  }
+  if (db) {
+    const Tensor factor = as_factor(encoder, product, a);
+    if (tb) multiply(encoder, product, seed, factor, db, {.transpose_a = true, .transpose_b = ta});
+    if (!tb) multiply(encoder, product, factor, seed, db, {.transpose_a = !ta});
+  }
+  transaction.commit();
 }
 
 }  // namespace
 
 void matmul(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c,
             const MatmulOptions& options) {
-  const auto [left, right] = check_factors("matmul", a, b, options);
-  check_dtype("matmul", {"c", c}, DType::f32);
-  check_matrix("matmul", {"c", c}, {left.rows, right.cols});
-  struct Parameters {
-    std::uint64_t m, n, k;
-    std::uint32_t transpose_a, transpose_b;
-  };
-  static_assert(sizeof(kernels::MatmulArguments) == 3 * sizeof(void*) + sizeof(Parameters));
-  encoder.dispatch("matmul.matmul.f32", {read(a, "a"), read(b, "b"), write(c, "c")},
-                   Parameters{left.rows, right.cols, left.cols, options.transpose_a, options.transpose_b},
-                   Grid{right.cols, left.rows});
+  forward(encoder, single, a, b, c, options);
 }
 
 void matmul_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& dc,
                      const Tensor& da, const Tensor& db, const MatmulOptions& options) {
-  const char* op = "matmul_backward";
-  const auto [left, right] = check_factors(op, a, b, options);
-  check_dtype(op, {"dc", dc}, DType::f32);
-  check_matrix(op, {"dc", dc}, {left.rows, right.cols});
-  if (da) {
-    check_dtype(op, {"da", da}, DType::f32);
-    check_matrix(op, {"da", da}, view(a, false));
-  }
-  if (db) {
-    check_dtype(op, {"db", db}, DType::f32);
-    check_matrix(op, {"db", db}, view(b, false));
-  }
-  for (const Argument& output : {Argument{"da", da}, Argument{"db", db}}) {
-    if (!output.tensor) continue;
-    for (const Argument& input : {Argument{"a", a}, Argument{"b", b}, Argument{"dc", dc}}) {
-      check_apart(op, output, input);
-    }
-  }
-  if (da && db) check_apart(op, {"db", db}, {"da", da});
-  // With A = op(a), B = op(b): dA = dc B^T and dB = A^T dc; a transposed operand's gradient is the transpose.
-  const bool ta = options.transpose_a, tb = options.transpose_b;
-  CommandEncoder::Transaction transaction(encoder);
-  if (da && !ta) matmul(encoder, dc, b, da, {.transpose_b = !tb});
-  if (da && ta) matmul(encoder, b, dc, da, {.transpose_a = tb, .transpose_b = true});
-  if (db && !tb) matmul(encoder, a, dc, db, {.transpose_a = !ta});
-  if (db && tb) matmul(encoder, dc, a, db, {.transpose_a = true, .transpose_b = ta});
-  transaction.commit();
+  backward(encoder, single, a, b, dc, da, db, options);
+}
+
+void batched_matmul(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& c,
+                    const MatmulOptions& options) {
+  forward(encoder, batched, a, b, c, options);
+}
+
+void batched_matmul_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& dc,
+                             const Tensor& da, const Tensor& db, const MatmulOptions& options) {
+  backward(encoder, batched, a, b, dc, da, db, options);
 }
 
 }  // namespace silica

@@ -23,6 +23,7 @@ const bool ready = [] {
   std::filesystem::create_directories(cache);
   ::setenv("SILICA_CACHE_DIR", cache.c_str(), 1);
   ::setenv("SILICA_LIBCUDA", SILICA_FAKE_DRIVER, 1);
+  ::setenv("SILICA_LIBCUBLASLT", "none", 1);
   static const struct Remover {
     std::filesystem::path path;
     ~Remover() {
@@ -73,6 +74,20 @@ TEST_F(CudaDriver, IsListedAndOpened) {
   EXPECT_TRUE(refuses({"cuda:7", "2 GPUs"}, [] { Device::open("cuda:7"); }));
 }
 
+TEST_F(CudaDriver, IsExactAndSaysSoWithoutCublasLt) {
+  const std::string description = list_devices()[0].description;
+  EXPECT_NE(description.find("Math::fast is exact: no cuBLASLt (SILICA_LIBCUBLASLT is 'none'"),
+            std::string::npos)
+      << description;
+  const Device device = Device::open("cuda");
+  const Tensor x = make(device, DType::f32, {2, 2}, {1, 2, 3, 4}), y(device, DType::f32, {2, 2});
+  CommandEncoder encoder(device, {.math = Math::fast});
+  matmul(encoder, x, x, y);
+  const long before = fake_counts().launches;
+  device.submit(encoder.finish()).wait();
+  EXPECT_EQ(fake_counts().launches - before, 1);
+}
+
 TEST_F(CudaDriver, MovesBytesOfEverySize) {
   const Device device = Device::open("cuda");
   for (const std::size_t n :
@@ -98,6 +113,7 @@ TEST_F(CudaDriver, LaunchesFirstAndReplaysAGraphAfter) {
   EXPECT_EQ(fake_calls("cuGraphInstantiate"), 1);
   EXPECT_EQ(fake_counts().nodes, 2);
   EXPECT_EQ(fake_counts().edges, 1);
+  EXPECT_EQ(fake_calls("cuGraphAddDependencies_v2"), 1);  // an early start
 }
 
 TEST_F(CudaDriver, CommandsOfAStageAreBranches) {

@@ -47,6 +47,10 @@ namespace silica::test {
   }
 
 #if SILICA_TRANSPOSE_A
+void add_emulated_panels(EmulatedKernels& kernels) {
+  kernels["#define SILICA_BLOCKS 2\nmatmul_panels"] = emulated(&straight_wide::matmul_panels);
+  kernels["transpose_to_panel"] = emulated(&straight_wide::transpose_to_panel);
+}
 void add_emulated_transposed_matmul(EmulatedKernels& kernels) {
 #else
 void add_emulated_matmul(EmulatedKernels& kernels) {

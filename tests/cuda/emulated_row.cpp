@@ -5,20 +5,37 @@
 
 namespace silica::test {
 
-template <class Team> static void add_team(EmulatedKernels& kernels, const std::string& name) {
-  const std::string suffix = "<" + name + ">";
-  kernels["rms_norm" + suffix] = emulated(&rms_norm<Team>);
-  kernels["rms_norm_scale" + suffix] = emulated(&rms_norm_scale<Team>);
-  kernels["rms_norm_backward" + suffix] = emulated(&rms_norm_backward<Team>);
-  kernels["mean" + suffix] = emulated(&mean<Team>);
-  kernels["cross_entropy" + suffix] = emulated(&cross_entropy<Team>);
-  kernels["cross_entropy_backward" + suffix] = emulated(&cross_entropy_backward<Team>);
-}
+#define ADD(...) kernels[#__VA_ARGS__] = emulated(&__VA_ARGS__);
+#define ADD_TEAMS(function, T) \
+  ADD(function<WarpTeam<T>>)   \
+  ADD(function<BlockTeam<T>>)
+#define ADD_EITHER(function, T)      \
+  ADD(function<WarpTeam<T>, false>)  \
+  ADD(function<WarpTeam<T>, true>)   \
+  ADD(function<BlockTeam<T>, false>) \
+  ADD(function<BlockTeam<T>, true>)
+#define ADD_ALL(T)                     \
+  ADD_TEAMS(sum, T)                    \
+  ADD_TEAMS(sum_backward, T)           \
+  ADD_EITHER(norm, T)                  \
+  ADD_EITHER(norm_statistics, T)       \
+  ADD_EITHER(norm_backward, T)         \
+  ADD(norm_backward_weight<T, false>)  \
+  ADD(norm_backward_weight<T, true>)   \
+  ADD(norm_backward_bias<T>)           \
+  ADD_TEAMS(softmax, T)                \
+  ADD_TEAMS(softmax_backward, T)       \
+  ADD_TEAMS(log_softmax, T)            \
+  ADD_TEAMS(log_softmax_backward, T)   \
+  ADD_TEAMS(cross_entropy, T)          \
+  ADD_TEAMS(cross_entropy_backward, T) \
+  ADD_TEAMS(kl_divergence, T)          \
+  ADD_EITHER(kl_divergence_backward, T)
 
 void add_emulated_row(EmulatedKernels& kernels) {
-  add_team<WarpTeam>(kernels, "WarpTeam");
-  add_team<BlockTeam>(kernels, "BlockTeam");
-  kernels["rms_norm_backward_weight"] = emulated(&rms_norm_backward_weight);
+  ADD_ALL(F32)
+  ADD_ALL(F16)
+  ADD_ALL(BF16)
 }
 
 }  // namespace silica::test

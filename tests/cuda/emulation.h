@@ -49,7 +49,25 @@ inline float __fmaf_rn(float a, float b, float c) { return __builtin_fmaf(a, b, 
 inline float __fsqrt_rn(float x) { return __builtin_sqrtf(x); }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __frcp_rn(float x) { return 1.0f / x; }
+// As far off as the hardware's may be, this way and that.
+inline float emulated_error(float exact, float relative) {
+  return exact * (__float_as_uint(exact) % 2 == 0 ? 1.0f + relative : 1.0f - relative);
+}
+inline float rough_exp2(float x) { return emulated_error(__builtin_exp2f(x), 0x1p-22f); }
+inline float rough_reciprocal(float x) { return emulated_error(1.0f / x, 0x1p-23f); }
+inline float fmaxf(float x, float y) { return __builtin_fmaxf(x, y); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
+
+// Shared memory of the launch, and copies into it, which are done at once.
+inline float* dynamic_shared() {
+  alignas(16) static float memory[25000];
+  return memory;
+}
+inline void copy_async(float* to, const float* from, bool inside) {
+  for (int i = 0; i < 4; ++i) to[i] = inside ? from[i] : 0.0f;
+}
+inline void end_async_group() {}
+template <int> void wait_async_groups() {}
 
 inline void __syncthreads() { emulation::block_barrier(); }
 inline void __syncwarp() { emulation::warp_barrier(); }

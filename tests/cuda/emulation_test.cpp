@@ -26,10 +26,23 @@ const EmulatedKernels& emulated_kernels() {
     add_emulated_row(kernels);
     add_emulated_matmul(kernels);
     add_emulated_transposed_matmul(kernels);
+    add_emulated_panels(kernels);
     add_emulated_tables(kernels);
     return kernels;
   }();
   return all;
+}
+
+struct alignas(16) Words16 {
+  std::uint32_t word[4];
+};
+
+void run_choice(const cuda::Choice& choice, const std::byte* arguments, Order order) {
+  for (const cuda::Choice& first : choice.before) run_choice(first, arguments, order);
+  const auto kernel = emulated_kernels().find(choice.defines + choice.function);
+  ASSERT_NE(kernel, emulated_kernels().end()) << choice.defines << choice.function << " is not emulated";
+  const void* block = choice.block.empty() ? arguments : choice.block.data();
+  emulation::run(choice.blocks, choice.threads, order, [&] { kernel->second(block); });
 }
 
 // Runs a list that was encoded for the CPU, whose addresses are the host's.
@@ -37,10 +50,10 @@ void run_emulated(const CommandList& list, Order order, unsigned multiprocessors
   for (const Command& command : list.program()->commands) {
     const cuda::CatalogueRow* row = cuda::find_in_catalogue(command.kernel);
     ASSERT_NE(row, nullptr) << command.kernel << " is not in the catalogue";
-    const cuda::Choice choice = row->choose(*row, {command.grid, command.arguments.data(), multiprocessors});
-    const auto kernel = emulated_kernels().find(choice.defines + choice.function);
-    ASSERT_NE(kernel, emulated_kernels().end()) << choice.defines << choice.function << " is not emulated";
-    emulation::run(choice.blocks, choice.threads, order, [&] { kernel->second(command.arguments.data()); });
+    cuda::Request request{command.grid, command.arguments.data(), multiprocessors};
+    std::vector<Words16> scratch(row->choose(*row, request).scratch / sizeof(Words16));
+    request.scratch = reinterpret_cast<std::uint64_t>(scratch.data());
+    run_choice(row->choose(*row, request), command.arguments.data(), order);
   }
 }
 
@@ -264,6 +277,16 @@ TEST(Emulation, MatmulSizes) {
   }
 }
 
+// Large enough for operands to be transposed first; and sums that end as -0 in a last tile of few k.
+TEST(Emulation, MatmulOfPanels) {
+  constexpr Order one[] = {Order::shuffled};
+  for (const MatmulCase& c : {MatmulCase{1030, 1028, 21, 0, 2}, MatmulCase{132, 260, 263, 0, 3e-23f}}) {
+    for (const bool ta : {false, true}) {
+      for (const bool tb : {false, true}) expect_same_matmul(c, ta, tb, none, one);
+    }
+  }
+}
+
 TEST(Emulation, MatmulRandomSizes) {
   constexpr Order one[] = {Order::backward};
   Random random(5);
@@ -289,6 +312,61 @@ TEST(Emulation, Embedding) {
           const Tensor dtable = shifted(e, 3, DType::f32, {rows, cols}, 1, -5, 5);
           embedding_backward(e, random_ids(e, 2, n, rows + 1), random_tensor(e, 1, {n, cols}), dtable);
           return Tensors{dtable};
+        });
+      }
+    }
+  }
+}
+
+TEST(Emulation, BatchedMatmul) {
+  constexpr Order some[] = {Order::forward, Order::shuffled};
+  const MatmulCase cases[] = {{1, 1, 1, 0, 2},  {3, 5, 7, 0, 2},       {8, 64, 300, 0, 2},
+                              {9, 65, 8, 1, 2}, {132, 132, 260, 0, 2}, {129, 130, 20, 0, 2}};
+  for (const MatmulCase& c : cases) {
+    for (const std::size_t batch : {1u, 2u, 7u}) {
+      for (const unsigned multiprocessors : {none, very_many}) {
+        expect_same(
+            "batched_matmul of " + std::to_string(c.m) + " x " + std::to_string(c.n),
+            [&](CommandEncoder& e) {
+              const Tensor to = shifted(e, 3, DType::f32, {batch, c.m, c.n}, c.skip, 0, 0);
+              batched_matmul(e, shifted(e, 1, DType::f32, {batch, c.m, c.k}, c.skip, -c.scale, c.scale),
+                             shifted(e, 2, DType::f32, {batch, c.n, c.k}, c.skip, -c.scale, c.scale), to,
+                             {.transpose_b = true});
+              return Tensors{to};
+            },
+            multiprocessors, some);
+      }
+    }
+  }
+}
+
+TEST(Emulation, BlocksOfEveryAlignment) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const std::size_t skip : {0u, 1u, 8u}) {
+      for (const std::size_t begin : {0u, 8u, 3u}) {
+        for (const std::size_t cols : {1u, 8u, 40u, 43u}) {
+          expect_same("slice and concat", [&](CommandEncoder& e) {
+            const Tensor x = shifted(e, 1, dtype, {70, 64}, skip, -9, 9),
+                         part = shifted(e, 2, dtype, {70, cols}, skip, 0, 0),
+                         both = shifted(e, 3, dtype, {70, 64 + cols}, skip, 0, 0);
+            slice(e, x, part, {.col_begin = begin, .col_end = begin + cols});
+            concat(e, {part, x}, both, Axis::cols);
+            return Tensors{part, both};
+          });
+        }
+      }
+    }
+  }
+}
+
+TEST(Emulation, TransposeSizes) {
+  for (const std::size_t rows : {2u, 31u, 32u, 33u, 100u}) {
+    for (const std::size_t cols : {2u, 32u, 65u}) {
+      for (const std::size_t batch : {1u, 3u}) {
+        expect_same("transpose", [&](CommandEncoder& e) {
+          const Tensor y = result(e, {batch, cols, rows});
+          transpose(e, random_tensor(e, 1, {batch, rows, cols}), y);
+          return Tensors{y};
         });
       }
     }

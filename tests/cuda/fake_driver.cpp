@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <new>
 #include <set>
 #include <string>
 #include <vector>
@@ -30,6 +31,8 @@ struct State {
   std::size_t used = 0;
   long launches = 0, graph_launches = 0, edges = 0, nodes = 0, depth_of_context = 0;
   std::set<Handle> probes;
+  Handle capturing = nullptr;  // a stream
+  float elapsed = 1.0f;
 };
 State& state() {
   static State* all = new State;  // lives longer than anything that may still call
@@ -45,7 +48,7 @@ int enter(const char* name) {
   if (found == s.failures.end()) return 0;
   const int error = found->second;
   s.failures.erase(found);
-  if (error >= 700 && error != 701) s.sticky = error;
+  if (error >= 700 && error < 900 && error != 701) s.sticky = error;
   return error;
 }
 
@@ -63,6 +66,9 @@ int unmake(const char* kind, Handle handle) {
   delete static_cast<char*>(handle);
   return 0;
 }
+
+constexpr std::align_val_t pool_alignment{256};
+void give_back(Address address) { ::operator delete(reinterpret_cast<void*>(address), pool_alignment); }
 
 void run_probe(void* argument_block) {
   struct Arguments {
@@ -108,6 +114,14 @@ FakeCounts fake_counts() {
   for (const auto& [kind, count] : s.alive) counts.objects += count;
   counts.contexts_pushed = s.depth_of_context;
   return counts;
+}
+bool fake_capturing(const void* stream) {
+  const std::lock_guard<std::recursive_mutex> lock(state().mutex);
+  return state().capturing == stream;
+}
+void fake_set_elapsed(float milliseconds) {
+  const std::lock_guard<std::recursive_mutex> lock(state().mutex);
+  state().elapsed = milliseconds;
 }
 long fake_calls(const char* entry) {
   const std::lock_guard<std::recursive_mutex> lock(state().mutex);
@@ -171,7 +185,7 @@ int cuDevicePrimaryCtxReset_v2(int) {
   State& s = state();
   s.calls.emplace_back("cuDevicePrimaryCtxReset");
   s.sticky = 0;
-  for (const auto& [address, bytes] : s.memory) delete[] reinterpret_cast<char*>(address);
+  for (const auto& [address, bytes] : s.memory) give_back(address);
   s.memory.clear();
   s.used = 0;
   for (auto& [kind, count] : s.alive) {
@@ -206,9 +220,14 @@ int cuModuleGetFunction(Handle* f, Handle m, const char* name) {
   if (std::string(name) == "probe_") state().probes.insert(m);
   return 0;
 }
-int cuLaunchKernel(Handle f, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Handle,
-                   void** p, void**) {
+int cuFuncSetAttribute(Handle, int, int) { ENTER("cuFuncSetAttribute") return 0; }
+int cuLaunchKernel(Handle f, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
+                   Handle stream, void** p, void**) {
   ENTER("cuLaunchKernel")
+  if (stream == state().capturing) {
+    ++state().nodes;
+    return 0;
+  }
   ++state().launches;
   if (state().probes.contains(f)) run_probe(p[0]);
   return 0;
@@ -226,7 +245,7 @@ int cuMemAllocFromPoolAsync(Address* a, std::size_t bytes, Handle, Handle) {
   ENTER("cuMemAllocFromPoolAsync")
   State& s = state();
   if (s.used + bytes > total_bytes) return out_of_memory;
-  *a = reinterpret_cast<Address>(new char[bytes]);
+  *a = reinterpret_cast<Address>(::operator new(bytes, pool_alignment));
   s.memory[*a] = bytes;
   s.used += bytes;
   return 0;
@@ -238,7 +257,7 @@ int cuMemFreeAsync(Address a, Handle) {
   if (found == s.memory.end()) return 1;
   s.used -= found->second;
   s.memory.erase(found);
-  delete[] reinterpret_cast<char*>(a);
+  give_back(a);
   return 0;
 }
 int cuMemHostAlloc(Handle* p, std::size_t bytes, unsigned) {
@@ -280,6 +299,10 @@ int cuGraphAddKernelNode(Handle* n, Handle, const Handle*, std::size_t count, co
 int cuGraphAddEmptyNode(Handle* n, Handle, const Handle*, std::size_t count) {
   ENTER("cuGraphAddEmptyNode") return add_node(n, count);
 }
+int cuGraphAddDependencies_v2(Handle, const Handle*, const Handle*, const void*, std::size_t count) {
+  ENTER("cuGraphAddDependencies_v2") state().edges += static_cast<long>(count);
+  return 0;
+}
 int cuGraphInstantiateWithFlags(Handle* e, Handle, unsigned long long) {
   ENTER("cuGraphInstantiate") return make("exec", e);
 }
@@ -288,4 +311,18 @@ int cuGraphLaunch(Handle, Handle) {
   return 0;
 }
 int cuGraphExecDestroy(Handle e) { ENTER("cuGraphExecDestroy") return unmake("exec", e); }
+int cuStreamBeginCapture_v2(Handle stream, int) {
+  ENTER("cuStreamBeginCapture")
+  state().capturing = stream;
+  return 0;
+}
+int cuStreamEndCapture(Handle, Handle* g) {
+  state().capturing = nullptr;
+  ENTER("cuStreamEndCapture") return make("graph", g);
+}
+int cuEventElapsedTime(float* milliseconds, Handle, Handle) {
+  ENTER("cuEventElapsedTime")
+  *milliseconds = state().elapsed;
+  return 0;
+}
 }

@@ -14,4 +14,6 @@ void fake_reset();  // forgets calls, failures and a lost device
 void fake_fail_next(const char* entry, int error);
 FakeCounts fake_counts();
 long fake_calls(const char* entry);  // how often it was called
+bool fake_capturing(const void* stream);
+void fake_set_elapsed(float milliseconds);  // between any two events
 }

@@ -70,16 +70,12 @@ DeviceInfo describe(unsigned threads, Isa used) {
           .note = {}};
 }
 
-class Done : public Fence::State {
- public:
-  explicit Done(std::exception_ptr error) : error_(std::move(error)) {}
+struct Done : Fence::State {
   bool done() const override { return true; }
   void wait() const override {
-    if (error_) std::rethrow_exception(error_);
+    if (error) std::rethrow_exception(error);
   }
-
- private:
-  std::exception_ptr error_;
+  std::exception_ptr error;
 };
 
 // Work runs in submit itself, on the calling thread and its team, so a fence is done when it is returned.
@@ -110,14 +106,14 @@ class CpuBackend : public Backend {
   }
 
   Fence submit(std::shared_ptr<const Program> program) override {
+    auto done = std::make_shared<Done>();  // before the work: a submit that throws has done nothing
     std::lock_guard lock(order_);
-    std::exception_ptr error;
     try {
       run(*program, threads_);
     } catch (...) {
-      error = std::current_exception();
+      done->error = std::current_exception();
     }
-    return Fence(std::make_shared<Done>(std::move(error)));
+    return Fence(std::move(done));
   }
 
  private:

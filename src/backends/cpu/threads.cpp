@@ -8,6 +8,13 @@
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <stdexcept>
+
+#include "core/format.h"
+
 #if defined(SILICA_TSAN)
 extern "C" void __tsan_acquire(void* address);
 extern "C" void __tsan_release(void* address);
@@ -30,13 +37,38 @@ struct Acquire {
   ~Acquire() { __tsan_acquire(address); }
 };
 
+// oneTBB starts a thread when work first wants one, at times from a thread of its own, where a failure ends
+// the process. So all that it may want are started here, by this thread: each is kept busy until the last has
+// been started, or else it would be woken in place of the next. Throws what oneTBB throws.
+void start_workers(unsigned count) {
+  const auto all_started = std::make_shared<std::atomic<bool>>(false);
+  std::deque<tbb::task_arena> arenas;  // of one worker each
+  struct End {
+    std::atomic<bool>& flag;
+    ~End() {
+      flag = true;
+      flag.notify_all();
+    }
+  } const end{*all_started};
+  for (unsigned i = 1; i < count; ++i) {
+    arenas.emplace_back(1, 0).enqueue([all_started] { all_started->wait(false); });
+  }
+}
+
 }  // namespace
 
 struct Threads::Arena {
   explicit Arena(unsigned count) : arena(static_cast<int>(count)) {
+    if (count == 1) return;
     // TBB keeps to the cores there are unless it is told of more.
-    if (count > static_cast<unsigned>(tbb::info::default_concurrency())) {
+    const auto cores = static_cast<unsigned>(tbb::info::default_concurrency());
+    if (count > cores) {
       more = std::make_unique<tbb::global_control>(tbb::global_control::max_allowed_parallelism, count);
+    }
+    try {
+      start_workers(std::max(count, cores));
+    } catch (const std::runtime_error& error) {
+      fail(ErrorCode::out_of_memory, "cpu: ", count, " threads were asked for: ", error.what());
     }
   }
   std::unique_ptr<tbb::global_control> more;

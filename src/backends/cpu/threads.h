@@ -9,7 +9,7 @@ namespace silica::cpu {
 // A number of threads that share out work: the calling thread and oneTBB's workers.
 class Threads {
  public:
-  explicit Threads(unsigned count);
+  explicit Threads(unsigned count);  // errors: out_of_memory, if the system starts too few
   ~Threads();
   Threads(const Threads&) = delete;
   Threads& operator=(const Threads&) = delete;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "core/format.h"
 
@@ -19,32 +20,40 @@ std::uint64_t word_at(const Request& request, std::size_t offset) {
   return word;
 }
 
-// ---- map: large ones have more loads in flight in a thread
+// The floating-point dtypes, and what kernels/cuda.h calls them.
+constexpr std::pair<const char*, const char*> dtypes[] = {{"f32", "F32"}, {"f16", "F16"}, {"bf16", "BF16"}};
 
-constexpr unsigned map_threads = 256;
+// ---- map: in large ones a thread has more loads in flight, as many as its registers allow
+
 constexpr std::uint64_t large_map = std::uint64_t{1} << 22;  // elements
 
 Choice choose_map(const CatalogueRow& row, const Request& request) {
-  const unsigned vectors = request.grid.x >= large_map ? 2 : 1;
+  const std::size_t width = row.offset;  // of a vector, in elements
+  const std::size_t elements = row.operands > 3 ? 8 : 16;
+  const bool is_large = request.grid.x >= large_map;
+  const std::size_t vectors = is_large ? elements / width : 1;
   Choice choice = row.base;
   choice.defines = message("#define SILICA_VECTORS ", vectors, "\n");
-  choice.blocks =
-      ceil_div(request.grid.x, map_threads * vectors * row.offset);  // offset: elements of a vector
+  choice.threads = vectors == 1 ? 128 : 64;
+  choice.blocks = ceil_div(request.grid.x, choice.threads * vectors * width);
   return choice;
 }
 
-CatalogueRow map_row(std::string_view name, std::string_view op, std::string_view types, std::size_t width) {
+CatalogueRow map_row(std::string_view name, std::string_view op, std::string_view types, std::size_t width,
+                     std::size_t operands) {
   const std::string map = message("Map<", op, ", ", types, ">");
   return {message("map.", name),
           choose_map,
-          {"map", map + "::run", map + "::Arguments", "", map_threads, 0},
-          width};
+          {"map", map + "::run", map + "::Arguments", "", 0, 0},
+          width,
+          operands};
 }
 
-void add_map(std::vector<CatalogueRow>& rows, std::string_view name, std::string_view op) {
-  rows.push_back(map_row(message(name, ".f32"), op, "F32", 4));
-  rows.push_back(map_row(message(name, ".f16"), op, "F16", 8));
-  rows.push_back(map_row(message(name, ".bf16"), op, "BF16", 8));
+void add_map(std::vector<CatalogueRow>& rows, std::string_view name, std::string_view op,
+             std::size_t operands) {
+  rows.push_back(map_row(message(name, ".f32"), op, "F32", 4, operands));
+  rows.push_back(map_row(message(name, ".f16"), op, "F16", 8, operands));
+  rows.push_back(map_row(message(name, ".bf16"), op, "BF16", 8, operands));
 }
 
 Choice choose_tiles(const CatalogueRow& row, const Request& request) {
@@ -54,58 +63,100 @@ Choice choose_tiles(const CatalogueRow& row, const Request& request) {
 }
 
 void add_map_family(std::vector<CatalogueRow>& rows) {
-#define SILICA_FORWARD(op) add_map(rows, #op, #op "_map");
-#define SILICA_UNARY(op, ...) SILICA_FORWARD(op) add_map(rows, #op "_backward", #op "_backward_map");
-#define SILICA_UNARY_SCALAR(op, ...) SILICA_FORWARD(op)
-#define SILICA_BINARY(op, ...) SILICA_UNARY(op)
-#define SILICA_BINARY_LINEAR(op, ...) SILICA_UNARY(op)
+#define SILICA_FORWARD(op, operands) add_map(rows, #op, #op "_map", operands);
+#define SILICA_BACKWARD(op, operands) add_map(rows, #op "_backward", #op "_backward_map", operands);
+#define SILICA_UNARY(op, ...) SILICA_FORWARD(op, 2) SILICA_BACKWARD(op, 3)
+#define SILICA_UNARY_LINEAR(op, ...) SILICA_FORWARD(op, 2)
+#define SILICA_UNARY_SCALAR(op, ...) SILICA_FORWARD(op, 2)
+#define SILICA_BINARY(op, ...) SILICA_FORWARD(op, 3) SILICA_BACKWARD(op, 5)
+#define SILICA_BINARY_LINEAR(op, ...) SILICA_FORWARD(op, 3) SILICA_BACKWARD(op, 3)
+#define SILICA_BINARY_SCALAR(op, ...) SILICA_BINARY_LINEAR(op)
 #include "kernels/ops.inc"
 #undef SILICA_FORWARD
+#undef SILICA_BACKWARD
 #undef SILICA_UNARY
+#undef SILICA_UNARY_LINEAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
-  add_map(rows, "fill", "fill_map");
-  rows.push_back(map_row("cast.f32.f16", "cast_map", "F32, F16", 8));
-  rows.push_back(map_row("cast.f32.bf16", "cast_map", "F32, BF16", 8));
-  rows.push_back(map_row("cast.f16.f32", "cast_map", "F16, F32", 8));
-  rows.push_back(map_row("cast.f16.bf16", "cast_map", "F16, BF16", 8));
-  rows.push_back(map_row("cast.bf16.f32", "cast_map", "BF16, F32", 8));
-  rows.push_back(map_row("cast.bf16.f16", "cast_map", "BF16, F16", 8));
-  constexpr std::size_t bytes_tile = 16384;
+#undef SILICA_BINARY_SCALAR
+  add_map(rows, "fill", "fill_map", 1);
+  rows.push_back(map_row("cast.f32.f16", "cast_map", "F32, F16", 8, 2));
+  rows.push_back(map_row("cast.f32.bf16", "cast_map", "F32, BF16", 8, 2));
+  rows.push_back(map_row("cast.f16.f32", "cast_map", "F16, F32", 8, 2));
+  rows.push_back(map_row("cast.f16.bf16", "cast_map", "F16, BF16", 8, 2));
+  rows.push_back(map_row("cast.bf16.f32", "cast_map", "BF16, F32", 8, 2));
+  rows.push_back(map_row("cast.bf16.f16", "cast_map", "BF16, F16", 8, 2));
+  constexpr std::size_t bytes_threads = 128, bytes_tile = bytes_threads * 64;
   rows.push_back(
-      {"map.copy", choose_tiles, {"map", "copy_bytes", "CopyArguments", "", map_threads, 0}, bytes_tile});
+      {"map.copy", choose_tiles, {"map", "copy_bytes", "CopyArguments", "", bytes_threads, 0}, bytes_tile});
   rows.push_back(
-      {"map.zero", choose_tiles, {"map", "zero_bytes", "ZeroArguments", "", map_threads, 0}, bytes_tile});
+      {"map.zero", choose_tiles, {"map", "zero_bytes", "ZeroArguments", "", bytes_threads, 0}, bytes_tile});
 }
 
 // ---- row: a warp for a short row, a block for a long one
 
 constexpr std::uint64_t short_row = 512;
 
+// The function's text says Team where it wants one.
 Choice choose_row(const CatalogueRow& row, const Request& request) {
   const bool is_short = word_at(request, row.offset) <= short_row;  // offset: of cols
   Choice choice = row.base;
-  choice.function += is_short ? "<WarpTeam>" : "<BlockTeam>";
+  choice.function.insert(choice.function.find("Team"), is_short ? "Warp" : "Block");
   choice.threads = is_short ? 32 : 256;
   choice.blocks = request.grid.x;
   return choice;
 }
 
-void add_row_family(std::vector<CatalogueRow>& rows) {
-  const auto add = [&](const char* name, const char* arguments, std::size_t cols) {
-    rows.push_back({message("row.", name, ".f32"), choose_row, {"row", name, arguments, "", 0, 0}, cols});
+// `cols` is the offset of that parameter.
+void add_rows(std::vector<CatalogueRow>& rows, std::string_view type, std::string_view dtype) {
+  const auto add = [&](std::string_view name, std::string_view function, std::string_view flag,
+                       std::string_view arguments, std::size_t cols) {
+    const bool is_norm = arguments == "NormArguments";  // whose layout depends on the flag
+    rows.push_back({message("row.", name, ".", dtype),
+                    choose_row,
+                    {"row", message(function, "<Team<", type, ">", flag, ">"),
+                     message(arguments, "<", type, is_norm ? flag : "", ">"), "", 0, 0},
+                    cols});
   };
-  add("rms_norm", "NormArguments", 24);
-  add("rms_norm_scale", "NormScaleArguments", 16);
-  add("rms_norm_backward", "NormBackwardArguments", 40);
-  add("mean", "MeanArguments", 16);
-  add("cross_entropy", "LossArguments", 24);
-  add("cross_entropy_backward", "LossBackwardArguments", 40);
-  rows.push_back({"row.rms_norm_backward_weight.f32",
-                  choose_tiles,
-                  {"row", "rms_norm_backward_weight", "NormWeightArguments", "", 256, 0},
-                  32});
+  const auto add_columns = [&](std::string_view name, std::string_view function, std::string_view flag,
+                               std::string_view arguments) {
+    constexpr std::size_t columns = 32;  // of a group
+    rows.push_back(
+        {message("row.", name, ".", dtype),
+         choose_tiles,
+         {"row", message(function, "<", type, flag, ">"), message(arguments, "<", type, ">"), "", 256, 0},
+         columns});
+  };
+  for (const std::string name : {"sum", "mean"}) {
+    add(name, "sum", "", "SumArguments", 16);
+    add(name + "_backward", "sum_backward", "", "SumBackwardArguments", 16);
+  }
+  for (const std::string name : {"rms_norm", "l2_norm", "layer_norm"}) {
+    const bool centered = name == "layer_norm";
+    const std::string_view flag = centered ? ", true" : ", false";
+    add(name, "norm", flag, "NormArguments", centered ? 32 : 24);
+    add(name + "_backward_statistics", "norm_statistics", flag, "StatisticsArguments", 16);
+    add(name + "_backward", "norm_backward", flag, "NormBackwardArguments", 40);
+    if (name == "l2_norm") continue;
+    add_columns(name + "_backward_weight", "norm_backward_weight", flag, "NormWeightArguments");
+  }
+  add_columns("layer_norm_backward_bias", "norm_backward_bias", "", "NormBiasArguments");
+  for (const std::string name : {"softmax", "log_softmax"}) {
+    add(name, name, "", "SoftmaxArguments", 16);
+    add(name + "_backward", name + "_backward", "", "SoftmaxBackwardArguments", 24);
+  }
+  add("cross_entropy", "cross_entropy", "", "LossArguments", 24);
+  add("cross_entropy_backward", "cross_entropy_backward", "", "LossBackwardArguments", 40);
+  add("kl_divergence", "kl_divergence", "", "DivergenceArguments", 24);
+  add("kl_divergence_backward_p", "kl_divergence_backward", ", true", "DivergenceBackwardArguments", 40);
+  add("kl_divergence_backward_q", "kl_divergence_backward", ", false", "DivergenceBackwardArguments", 40);
+}
+
+void add_row_family(std::vector<CatalogueRow>& rows) {
+  add_rows(rows, "F32", "f32");
+  add_rows(rows, "F16", "f16");
+  add_rows(rows, "BF16", "bf16");
 }
 
 // ---- matmul: see matmul.cu
@@ -121,19 +172,84 @@ bool is_wide(const MatmulSizes& s) {
   return (s.a | s.b | s.c) % 16 == 0 && lines % 4 == 0;
 }
 
+template <class T> std::vector<std::byte> bytes_of(const T& value) {
+  const auto* first = reinterpret_cast<const std::byte*>(&value);
+  return {first, first + sizeof value};
+}
+
+// The large kernel of panels.h, which wants both operands k by rows.
+struct Panels {
+  static constexpr std::uint64_t side = 128, worth_transposing = 1024, alignment = 256;
+  static constexpr unsigned shared_bytes = (4 * 2 * 8 * (side + 4) + side * side) * sizeof(float);
+
+  explicit Panels(const MatmulSizes& sizes) : s(sizes) {}
+
+  bool fits(const Request& request) const {
+    const std::uint64_t tiles = ceil_div(s.m, side) * ceil_div(s.n, side);
+    const bool a_fits = s.transpose_a ? s.m % 4 == 0 && s.a % 16 == 0 : s.n >= worth_transposing;
+    const bool b_fits = !s.transpose_b ? s.b % 16 == 0 : s.m >= worth_transposing;
+    const bool needs_scratch = !s.transpose_a || s.transpose_b;
+    return request.architecture >= 80 && request.grid.z == 1 && std::min(s.m, s.n) > side / 2 &&
+           tiles * 2 >= request.multiprocessors * std::uint64_t{3} && s.n % 4 == 0 && s.c % 16 == 0 &&
+           a_fits && b_fits && std::max(s.m, s.n) < (1u << 31) && (request.may_use_scratch || !needs_scratch);
+  }
+
+  Choice choose(const Choice& base, std::uint64_t scratch) {
+    Choice choice = base;
+    struct {
+      std::uint64_t a, b, c, m, n, k;
+      std::uint32_t a_step, b_step;
+    } arguments{
+        s.a, s.b, s.c, s.m, s.n, s.k, static_cast<std::uint32_t>(s.m), static_cast<std::uint32_t>(s.n)};
+    if (!s.transpose_a) arguments.a = transpose(choice, scratch, s.a, s.m, arguments.a_step);
+    if (s.transpose_b) arguments.b = transpose(choice, scratch, s.b, s.n, arguments.b_step);
+    choice.function = "matmul_panels";
+    choice.arguments = "PanelArguments";
+    choice.defines = "#define SILICA_BLOCKS 2\n";
+    choice.threads = 128;
+    choice.blocks = ceil_div(s.m, side) * ceil_div(s.n, side);
+    choice.shared_bytes = shared_bytes;
+    choice.block = bytes_of(arguments);
+    return choice;
+  }
+
+  // Of x (rows, k), into the scratch memory; returns where.
+  std::uint64_t transpose(Choice& choice, std::uint64_t scratch, std::uint64_t x, std::uint64_t rows,
+                          std::uint32_t& step) const {
+    step = static_cast<std::uint32_t>(ceil_div(rows, 4) * 4);
+    const std::uint64_t y = scratch + choice.scratch;
+    choice.scratch += ceil_div(step * s.k * sizeof(float), alignment) * alignment;
+    struct {
+      std::uint64_t x, y, rows, cols, step;
+    } const arguments{x, y, rows, s.k, step};
+    Choice& first = choice.before.emplace_back();
+    first.family = choice.family;
+    first.function = "transpose_to_panel";
+    first.arguments = "PanelTransposeArguments";
+    first.threads = 256;
+    first.blocks = ceil_div(rows, 64) * ceil_div(s.k, 64);
+    first.block = bytes_of(arguments);
+    return y;
+  }
+
+  const MatmulSizes s;
+};
+
 Choice choose_matmul(const CatalogueRow& row, const Request& request) {
   constexpr std::uint64_t side = 128, split_cols = 64, k_block = 256, few_rows = 8;
   MatmulSizes s{};
   std::memcpy(&s, request.arguments, sizeof s);
+  if (Panels panels(s); panels.fits(request)) return panels.choose(row.base, request.scratch);
   Choice choice = row.base;
   choice.defines = message("#define SILICA_TRANSPOSE_A ", s.transpose_a, "\n#define SILICA_TRANSPOSE_B ",
                            s.transpose_b, "\n#define SILICA_WIDE ", is_wide(s), "\n");
   const std::uint64_t tiles = ceil_div(s.m, side) * ceil_div(s.n, side);
-  if (s.m > few_rows && tiles >= request.multiprocessors * 3 / 4) {
+  const std::uint64_t matrices = request.grid.z;
+  if (s.m > few_rows && tiles * matrices >= request.multiprocessors * 3 / 4) {
     choice.function = "matmul_tiles";
     choice.defines += "#define SILICA_BLOCKS 2\n";
     choice.threads = 256;
-    choice.blocks = tiles;
+    choice.blocks = tiles * matrices;
     return choice;
   }
   const std::uint64_t height = s.m <= few_rows ? 2 : 8;
@@ -141,8 +257,55 @@ Choice choose_matmul(const CatalogueRow& row, const Request& request) {
   while (warps < 8 && warps * k_block < s.k) warps *= 2;
   choice.function = message("Split<", warps, ", ", height, ">::run");
   choice.threads = warps * 32;
-  choice.blocks = ceil_div(s.m, 4 * height) * ceil_div(s.n, split_cols);
+  choice.blocks = ceil_div(s.m, 4 * height) * ceil_div(s.n, split_cols) * matrices;
   return choice;
+}
+
+// ---- layout
+
+constexpr unsigned layout_threads = 256;
+
+// Moves words of 16 bytes where the block and both of its strides are made of them.
+Choice choose_block(const CatalogueRow& row, const Request& request) {
+  constexpr std::uint64_t word = 16, words_of_group = 4 * layout_threads;
+  const auto is_aligned = [&](std::size_t at, std::uint64_t unit) {
+    return word_at(request, at) * unit % word == 0;
+  };
+  const std::uint64_t size = row.offset;  // bytes of an element
+  const bool wide = is_aligned(0, 1) && is_aligned(8, 1) && is_aligned(24, size) && is_aligned(32, size) &&
+                    is_aligned(40, size);
+  Choice choice = row.base;
+  choice.function =
+      wide ? message("copy_block<Words4, ", word / size, ">") : message("copy_block<u", 8 * size, ", 1>");
+  choice.blocks = ceil_div(request.grid.x, words_of_group * (wide ? word / size : 1));
+  return choice;
+}
+
+Choice choose_transpose(const CatalogueRow& row, const Request& request) {
+  constexpr std::uint64_t side = 32;
+  Choice choice = row.base;
+  choice.blocks = ceil_div(request.grid.x, side) * ceil_div(request.grid.y, side) * request.grid.z;
+  return choice;
+}
+
+void add_layout_family(std::vector<CatalogueRow>& rows) {
+  for (const std::size_t size : {1u, 2u, 4u}) {
+    rows.push_back({message("layout.copy_block.", size),
+                    choose_block,
+                    {"layout", "", "BlockArguments", "", layout_threads, 0},
+                    size});
+    rows.push_back(
+        {message("layout.transpose.", size),
+         choose_transpose,
+         {"layout", message("transpose<u", 8 * size, ">"), "TransposeArguments", "", layout_threads, 0}});
+  }
+  for (const auto& [dtype, type] : dtypes) {
+    rows.push_back({message("layout.sum_rows.", dtype),
+                    choose_tiles,
+                    {"layout", message("SumRows<", type, ">::run"), message("SumArguments<", type, ">"), "",
+                     layout_threads, 0},
+                    32});
+  }
 }
 
 // ---- embedding, adamw
@@ -153,19 +316,28 @@ Choice choose_embedding_backward(const CatalogueRow& row, const Request& request
   return choice;
 }
 
+void add_embedding_family(std::vector<CatalogueRow>& rows) {
+  for (const auto& [dtype, type] : dtypes) {
+    rows.push_back({message("embedding.embedding.", dtype),
+                    choose_tiles,
+                    {"embedding", message("embedding<", type, ">"), message("EmbeddingArguments<", type, ">"),
+                     "", 256, 0},
+                    8});
+    rows.push_back({message("embedding.embedding_backward.", dtype),
+                    choose_embedding_backward,
+                    {"embedding", message("embedding_backward<", type, ">"),
+                     message("EmbeddingBackwardArguments<", type, ">"), "", 256, 0},
+                    32});
+  }
+}
+
 std::vector<CatalogueRow> make_catalogue() {
   std::vector<CatalogueRow> rows;
   add_map_family(rows);
   add_row_family(rows);
   rows.push_back({"matmul.matmul.f32", choose_matmul, {"matmul", "", "MatmulArguments", "", 0, 0}});
-  rows.push_back({"embedding.embedding.f32",
-                  choose_tiles,
-                  {"embedding", "embedding", "EmbeddingArguments", "", 256, 0},
-                  8});
-  rows.push_back({"embedding.embedding_backward.f32",
-                  choose_embedding_backward,
-                  {"embedding", "embedding_backward", "EmbeddingBackwardArguments", "", 256, 0},
-                  32});
+  add_layout_family(rows);
+  add_embedding_family(rows);
   rows.push_back(
       {"adamw.adamw_step.f32", choose_tiles, {"adamw", "adamw_step", "StepArguments", "", 32, 0}, 1});
   rows.push_back({"adamw.adamw.f32", choose_tiles, {"adamw", "adamw", "AdamwArguments", "", 256, 0}, 1024});

@@ -19,6 +19,9 @@ struct Request {
   Grid grid;
   const std::byte* arguments;  // the argument block, with final addresses
   unsigned multiprocessors;
+  int architecture = 90;
+  bool may_use_scratch = true;
+  std::uint64_t scratch = 0;  // the address of what a first choice asked for
 };
 
 // One way to run it. Every choice gives the same bits; they differ in speed.
@@ -29,6 +32,10 @@ struct Choice {
   std::string defines;    // what else the text depends on
   unsigned threads = 0;   // of a block
   std::uint64_t blocks = 0;
+  unsigned shared_bytes = 0;          // beside what the text declares
+  std::vector<std::byte> block = {};  // the argument block, if it is not the command's
+  std::size_t scratch = 0;            // bytes; choose again with their address
+  std::vector<Choice> before = {};    // kernels that run first, the one beside the other
 };
 
 struct CatalogueRow {
@@ -36,6 +43,7 @@ struct CatalogueRow {
   Choice (*choose)(const CatalogueRow& row, const Request& request);
   Choice base;             // filled in by `choose`
   std::size_t offset = 0;  // in the argument block, of the extent that `choose` looks at
+  std::size_t operands = 0;
 };
 
 const std::vector<CatalogueRow>& catalogue();

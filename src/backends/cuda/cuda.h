@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backends/cuda/catalogue.h"
+#include "backends/cuda/cublaslt.h"
 #include "backends/cuda/driver.h"
 #include "backends/cuda/nvrtc.h"
 #include "core/backend.h"
@@ -21,6 +22,7 @@
 namespace silica::cuda {
 
 std::vector<DeviceInfo> list();
+std::string describe_fast();
 std::unique_ptr<Backend> open(std::optional<unsigned> number, const DeviceOptions& options);
 
 // A compiled kernel, loaded into the context. It stays loaded as long as the session.
@@ -53,8 +55,9 @@ class Session {
   std::size_t total_bytes = 0;
   Stream stream = nullptr;
   Pool pool = nullptr;
-  Staging staging;   // guarded by `order`
-  std::mutex order;  // one submit, transfer or allocation at a time
+  Staging staging;                    // guarded by `order`
+  std::mutex order;                   // one submit, transfer or allocation at a time
+  std::unique_ptr<FastSession> fast;  // from the first product on; guarded by `order`
 
   // Throws unless `result` is success. An error that the device does not recover from makes this and every
   // later call device_lost.
@@ -115,15 +118,18 @@ class Turn {
   Current current_;
 };
 
-// A kernel of the catalogue is built when a command's sizes are known; a user's at once.
+// A kernel of the catalogue is built when a command's sizes are known; a user's at once; a fast one is
+// cuBLASLt's.
 class CudaPipeline : public Pipeline {
  public:
   CudaPipeline(const CatalogueRow& of) : Pipeline(Tile{}), row(&of) {}
   CudaPipeline(Tile covers, const LoadedKernel& loaded, unsigned threads_of_block)
       : Pipeline(covers), kernel(&loaded), threads(threads_of_block) {}
+  CudaPipeline(const FastKernel& of) : Pipeline(Tile{}), fast(&of) {}
   const CatalogueRow* const row = nullptr;
   const LoadedKernel* const kernel = nullptr;
   const unsigned threads = 0;
+  const FastKernel* const fast = nullptr;
 };
 
 std::vector<std::pair<std::string, KernelSource>> library_kernels();

@@ -81,6 +81,11 @@ class CudaBackend : public Backend {
 
   const DeviceInfo& info() const override { return info_; }
   std::vector<std::pair<std::string, KernelSource>> kernels() const override { return library_kernels(); }
+  std::vector<std::pair<std::string, KernelSource>> fast_kernels() const override {
+    std::vector<std::pair<std::string, KernelSource>> kernels;
+    for (const FastKernel& kernel : cuda::fast_kernels()) kernels.emplace_back(kernel.name, KernelSource{});
+    return kernels;
+  }
   std::shared_ptr<const Pipeline> build(std::string_view name, const KernelSource& source) override {
     return cuda::build(*session_, name, source);
   }
@@ -103,7 +108,7 @@ class CudaBackend : public Backend {
 // Errors after which the device still works.
 bool is_recoverable(Result result) {
   constexpr Result recoverable[] = {1, 2, 200, 209, 218, 222, 301, 304, 400, 500, 600, 701, 801};
-  return std::ranges::find(recoverable, result) != std::end(recoverable);
+  return std::ranges::find(recoverable, result) != std::end(recoverable) || is_capture_error(result);
 }
 
 // All that are open in this process: when a context is made anew, nothing of the old one may be touched any
@@ -128,6 +133,12 @@ std::vector<DeviceInfo> list() {
   std::vector<DeviceInfo> devices;
   for (unsigned i = 0; i < static_cast<unsigned>(count); ++i) devices.push_back(describe(i));
   return devices;
+}
+
+std::string describe_fast() {
+  if (const std::string missing = missing_cublaslt(); !missing.empty())
+    return message("; Math::fast is exact: ", missing);
+  return message(", cuBLASLt ", cublaslt_version() / 1000, ".", cublaslt_version() % 1000 / 10);
 }
 
 std::unique_ptr<Backend> open(std::optional<unsigned> number, const DeviceOptions&) {
@@ -205,6 +216,7 @@ void Session::close() noexcept {
   if (!lost()) {
     const Current current(*this);
     if (stream != nullptr) d.stream_wait(stream);
+    fast.reset();
     for (const auto& [text, kernel] : kernels_) d.module_unload(kernel.module);
     for (const Event event : events_) d.event_destroy(event);
     for (std::size_t slot = 0; slot < 2; ++slot) {
@@ -214,6 +226,7 @@ void Session::close() noexcept {
     if (pool != nullptr) d.pool_destroy(pool);
     if (stream != nullptr) d.stream_destroy(stream);
   }
+  fast.reset();  // touches nothing of a lost session
   d.context_release(device);
 }
 

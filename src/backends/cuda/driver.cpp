@@ -32,6 +32,10 @@ Driver load() {
 #define SILICA_FIND(member, symbol, ...) find(library, #symbol, d.member, d.missing);
   SILICA_DRIVER(SILICA_FIND)
 #undef SILICA_FIND
+  std::string ignored;
+#define SILICA_FIND(member, symbol, ...) find(library, #symbol, d.member, ignored);
+  SILICA_OPTIONAL_DRIVER(SILICA_FIND)
+#undef SILICA_FIND
   if (!d.missing.empty()) return d;
   if (const Result error = d.init(0); error != success) {
     d.missing = message("the NVIDIA driver does not start: ", d.describe(error));

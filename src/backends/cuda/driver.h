@@ -32,7 +32,11 @@ enum DeviceAttribute : int {
 };
 
 inline constexpr unsigned stream_non_blocking = 1, event_disable_timing = 2;
-inline constexpr int pool_release_threshold = 4;
+inline constexpr int capture_thread_local = 1;
+inline constexpr Result error_capture_invalidated = 901;
+// What could not be captured into a graph; the device is none the worse.
+inline bool is_capture_error(Result result) { return result >= 900 && result <= 908; }
+inline constexpr int pool_release_threshold = 4, function_dynamic_shared_bytes = 8;
 
 struct PoolProperties {     // CUmemPoolProps
   int allocation_type = 1;  // pinned
@@ -55,6 +59,13 @@ struct KernelNode {  // CUDA_KERNEL_NODE_PARAMS_v1
   void** extra;
 };
 static_assert(sizeof(KernelNode) == 56);
+
+struct Edge {  // CUgraphEdgeData
+  unsigned char from_port = 0, to_port = 0, type = 0;
+  unsigned char reserved[5] = {};
+};
+// The later kernel may start before the earlier one has ended, and waits for it itself.
+inline constexpr Edge early_start{1, 0, 1};
 
 // Every entry point: its name in Driver, its symbol, its arguments.
 #define SILICA_DRIVER(ENTRY)                                                                          \
@@ -83,6 +94,7 @@ static_assert(sizeof(KernelNode) == 56);
   ENTRY(module_load, cuModuleLoadData, Module*, const void*)                                          \
   ENTRY(module_unload, cuModuleUnload, Module)                                                        \
   ENTRY(module_function, cuModuleGetFunction, Function*, Module, const char*)                         \
+  ENTRY(function_set, cuFuncSetAttribute, Function, int, int)                                         \
   ENTRY(launch, cuLaunchKernel, Function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, \
         unsigned, Stream, void**, void**)                                                             \
   ENTRY(memory_info, cuMemGetInfo_v2, std::size_t*, std::size_t*)                                     \
@@ -104,11 +116,20 @@ static_assert(sizeof(KernelNode) == 56);
   ENTRY(graph_add_empty, cuGraphAddEmptyNode, GraphNode*, Graph, const GraphNode*, std::size_t)       \
   ENTRY(graph_instantiate, cuGraphInstantiateWithFlags, GraphExec*, Graph, unsigned long long)        \
   ENTRY(graph_launch, cuGraphLaunch, GraphExec, Stream)                                               \
-  ENTRY(graph_exec_destroy, cuGraphExecDestroy, GraphExec)
+  ENTRY(graph_exec_destroy, cuGraphExecDestroy, GraphExec)                                            \
+  ENTRY(capture_begin, cuStreamBeginCapture_v2, Stream, int)                                          \
+  ENTRY(capture_end, cuStreamEndCapture, Stream, Graph*)                                              \
+  ENTRY(event_elapsed, cuEventElapsedTime, float*, Event, Event)
+
+// Those that a driver may lack; null then.
+#define SILICA_OPTIONAL_DRIVER(ENTRY)                                                                       \
+  ENTRY(graph_add_edges, cuGraphAddDependencies_v2, Graph, const GraphNode*, const GraphNode*, const Edge*, \
+        std::size_t)
 
 struct Driver {
 #define SILICA_MEMBER(name, symbol, ...) Result (*name)(__VA_ARGS__) = nullptr;
   SILICA_DRIVER(SILICA_MEMBER)
+  SILICA_OPTIONAL_DRIVER(SILICA_MEMBER)
 #undef SILICA_MEMBER
 
   int version = 0;      // 13000 is CUDA 13.0

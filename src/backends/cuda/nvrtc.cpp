@@ -4,10 +4,9 @@
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "backends/cuda/catalogue.h"
-#include "backends/cuda/driver.h"
+#include "backends/cuda/library.h"
 #include "core/format.h"
 
 namespace silica::cuda {
@@ -41,43 +40,6 @@ struct Nvrtc {
 
 namespace {
 
-std::vector<std::string> candidates() {
-  std::vector<std::string> versions = {"libnvrtc.so"};
-  // One of the driver's own version first: an older driver may not load what a newer compiler made.
-  const int major = driver().missing.empty() ? driver().version / 1000 : 0;
-  std::vector<int> majors = {13, 12};
-  if (major > 11) majors.insert(majors.begin(), major);
-  for (auto it = majors.rbegin(); it != majors.rend(); ++it) {
-    versions.insert(versions.begin(), message("libnvrtc.so.", *it));
-  }
-  versions.push_back("libnvrtc.so.11.2");
-  std::vector<std::string> names = versions;
-  for (const char* variable : {"CUDA_HOME", "CUDA_PATH"}) {
-    const char* home = std::getenv(variable);
-    if (home == nullptr || *home == '\0') continue;
-    for (const std::string& version : versions) names.push_back(message(home, "/lib64/", version));
-  }
-  for (const std::string& version : versions) names.push_back("/usr/local/cuda/lib64/" + version);
-  return names;
-}
-
-void* open_library(std::string& missing) {
-  const char* chosen = std::getenv("SILICA_LIBNVRTC");
-  if (chosen != nullptr && *chosen != '\0') {
-    if (void* library = dlopen(chosen, RTLD_NOW | RTLD_LOCAL)) return library;
-    missing = message("no CUDA compiler: SILICA_LIBNVRTC is '", chosen, "', which cannot be loaded");
-    return nullptr;
-  }
-  for (const std::string& name : candidates()) {
-    if (void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
-  }
-  missing =
-      "no CUDA compiler (libnvrtc.so is neither on the loader's path nor in CUDA_HOME or /usr/local/cuda); "
-      "install "
-      "NVRTC, as by `apt install libnvrtc12` or the CUDA toolkit";
-  return nullptr;
-}
-
 template <class Function> void find(void* library, const char* symbol, Function*& to, std::string& missing) {
   to = reinterpret_cast<Function*>(dlsym(library, symbol));
   if (to == nullptr && missing.empty()) {
@@ -88,8 +50,12 @@ template <class Function> void find(void* library, const char* symbol, Function*
 
 Nvrtc load() {
   Nvrtc n;
-  void* library = open_library(n.missing);
-  if (library == nullptr) return n;
+  void* library = open_library("SILICA_LIBNVRTC", "libnvrtc.so", {"13", "12", "11.2"});
+  if (library == nullptr) {
+    n.missing = message("no CUDA compiler (", not_found("SILICA_LIBNVRTC", "libnvrtc.so"),
+                        "); install NVRTC, as by `apt install libnvrtc12` or the CUDA toolkit");
+    return n;
+  }
 #define SILICA_FIND(member, symbol, ...) find(library, #symbol, n.member, n.missing);
   SILICA_NVRTC(SILICA_FIND)
 #undef SILICA_FIND

@@ -44,6 +44,7 @@ std::vector<std::pair<std::string, KernelSource>> library_kernels() {
 std::shared_ptr<const Pipeline> build(Session& session, std::string_view name, const KernelSource& source) {
   session.check_usable();
   if (const CatalogueRow* row = find_in_catalogue(name)) return std::make_shared<CudaPipeline>(*row);
+  if (const FastKernel* fast = find_fast_kernel(name)) return std::make_shared<CudaPipeline>(*fast);
   const CudaSource& cuda = source.cuda;
   if (cuda.text.empty()) fail(ErrorCode::unsupported, name, ": the kernel has no source for CUDA");
   if (cuda.entry.empty()) refuse(name, ": the CUDA source names no entry");

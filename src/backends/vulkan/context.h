@@ -12,6 +12,7 @@
 #include "backends/vulkan/allocator.h"
 #include "backends/vulkan/loader.h"
 #include "core/backend.h"
+#include "core/disk_cache.h"
 
 namespace silica::vulkan {
 
@@ -143,6 +144,9 @@ class VulkanPipeline : public Pipeline {
   const Context& context_;
 };
 
+// Where what a device's driver compiled is kept on disk: by the device and the driver.
+DiskCache::Key cache_key(const PhysicalDevice& physical);
+
 // Builds pipelines, and keeps what the driver compiled on disk.
 class PipelineBuilder {
  public:
@@ -157,6 +161,7 @@ class PipelineBuilder {
   const Context& context_;
   VkPipelineLayout layout_ = VK_NULL_HANDLE;
   VkPipelineCache cache_ = VK_NULL_HANDLE;
+  const DiskCache disk_ = DiskCache::standard();
   std::size_t loaded_bytes_ = 0;
 };
 

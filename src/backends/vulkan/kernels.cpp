@@ -61,9 +61,11 @@ void add_maps(Table& table) {
 #define SILICA_BACKWARD(op, inputs, outputs) \
   add_map(table, #op "_backward", 2 * __LINE__ + 1, inputs, outputs);
 #define SILICA_UNARY(op, ...) SILICA_FORWARD(op, 1) SILICA_BACKWARD(op, 2, 1)
+#define SILICA_UNARY_LINEAR(op, ...) SILICA_FORWARD(op, 1)
 #define SILICA_UNARY_SCALAR(op, ...) SILICA_FORWARD(op, 1)
 #define SILICA_BINARY(op, ...) SILICA_FORWARD(op, 2) SILICA_BACKWARD(op, 3, 2)
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_FORWARD(op, 2) SILICA_BACKWARD(op, 1, 2)
+#define SILICA_BINARY_SCALAR(op, ...) SILICA_BINARY_LINEAR(op)
 #include "kernels/ops.inc"
   add_map(table, "fill", kernel_fill, 0, 1);
   for (std::uint32_t from = 0; from < std::size(map_dtypes); ++from) {
@@ -77,22 +79,63 @@ void add_maps(Table& table) {
   table.add("map.copy", bytes_module, byte_tile, {1});
 }
 
+// The numbers are those of kernels/row/*.comp.
+void add_rows(Table& table) {
+  constexpr Tile columns{32};
+  for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
+    const auto add = [&](std::string_view name, const Module& module, std::uint32_t kernel,
+                         std::uint32_t flag = 0, Tile tile = {}) {
+      table.add(message("row.", name, ".", to_string(map_dtypes[d])), module, tile, {kernel, d, flag});
+    };
+    for (const std::string name : {"sum", "mean"}) {
+      add(name, row_module, 0);
+      add(name + "_backward", row_module, 1);
+    }
+    for (const std::string name : {"rms_norm", "l2_norm", "layer_norm"}) {
+      const std::uint32_t centered = name == "layer_norm";
+      add(name, row_module, 2, centered);
+      add(name + "_backward_statistics", row_module, 3, centered);
+      add(name + "_backward", row_module, 4, centered);
+      if (name != "l2_norm") add(name + "_backward_weight", row_module, 5, centered, columns);
+    }
+    add("layer_norm_backward_bias", row_module, 6, 0, columns);
+    add("softmax", softmax_module, 0);
+    add("softmax_backward", softmax_module, 1);
+    add("log_softmax", softmax_module, 2);
+    add("log_softmax_backward", softmax_module, 3);
+    add("cross_entropy", softmax_module, 4);
+    add("cross_entropy_backward", softmax_module, 5);
+    add("kl_divergence", softmax_module, 6);
+    add("kl_divergence_backward_p", softmax_module, 7, 1);
+    add("kl_divergence_backward_q", softmax_module, 7, 0);
+  }
+}
+
+void add_layout(Table& table) {
+  constexpr Tile block{1024}, square{32, 32}, columns{32};
+  for (const std::uint32_t size : {1u, 2u, 4u}) {
+    table.add(message("layout.copy_block.", size), layout_module, block, {0, size});
+    table.add(message("layout.transpose.", size), layout_module, square, {1, size});
+  }
+  for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
+    table.add(message("layout.sum_rows.", to_string(map_dtypes[d])), layout_module, columns, {2, 0, d});
+  }
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, KernelSource>> kernels_for(const Primitives& primitives) {
   Table table(primitives);
   add_maps(table);
-  constexpr Tile one{1}, columns{32}, table_columns{16}, square{64, 64}, elements{256};
-  table.add("row.rms_norm.f32", row_module, one, {0});
-  table.add("row.rms_norm_scale.f32", row_module, one, {1});
-  table.add("row.rms_norm_backward.f32", row_module, one, {2});
-  table.add("row.rms_norm_backward_weight.f32", row_module, columns, {3});
-  table.add("row.mean.f32", row_module, one, {4});
-  table.add("row.cross_entropy.f32", row_module, one, {5});
-  table.add("row.cross_entropy_backward.f32", row_module, one, {6});
+  constexpr Tile one{1}, table_columns{16}, square{64, 64}, elements{256};
+  add_rows(table);
   table.add("matmul.matmul.f32", matmul_module, square, {});
-  table.add("embedding.embedding.f32", embedding_module, one, {0});
-  table.add("embedding.embedding_backward.f32", embedding_module, table_columns, {1});
+  add_layout(table);
+  for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
+    const std::string_view dtype = to_string(map_dtypes[d]);
+    table.add(message("embedding.embedding.", dtype), embedding_module, one, {0, d});
+    table.add(message("embedding.embedding_backward.", dtype), embedding_module, table_columns, {1, d});
+  }
   table.add("adamw.adamw_step.f32", adamw_module, one, {0});
   table.add("adamw.adamw.f32", adamw_module, elements, {1});
   return std::move(table.kernels);

@@ -2,7 +2,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "backends/vulkan/cache.h"
 #include "backends/vulkan/context.h"
 #include "core/format.h"
 
@@ -85,6 +84,15 @@ class Module {
 
 }  // namespace
 
+DiskCache::Key cache_key(const PhysicalDevice& physical) {
+  Sha256 hash;
+  hash.add("vulkan pipeline cache");
+  hash.add(std::as_bytes(std::span(physical.properties11.deviceUUID)));
+  hash.add(std::as_bytes(std::span(physical.properties11.driverUUID)));
+  hash.add(std::as_bytes(std::span(physical.properties.pipelineCacheUUID)));
+  return hash.finish();
+}
+
 PipelineBuilder::PipelineBuilder(const Context& context) : context_(context) {
   const VkPushConstantRange range{VK_SHADER_STAGE_COMPUTE_BIT, 0, max_argument_bytes};
   VkPipelineLayoutCreateInfo layout{};
@@ -93,7 +101,8 @@ PipelineBuilder::PipelineBuilder(const Context& context) : context_(context) {
   layout.pPushConstantRanges = &range;
   context.check(context.vk.CreatePipelineLayout(context.device, &layout, nullptr, &layout_),
                 "vkCreatePipelineLayout");
-  const std::vector<std::byte> stored = read_cache(cache_path(context.physical));
+  const std::vector<std::byte> stored =
+      disk_.load(cache_key(context.physical)).value_or(std::vector<std::byte>());
   VkPipelineCacheCreateInfo cache{};
   cache.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO;
   cache.initialDataSize = stored.size();
@@ -105,13 +114,15 @@ PipelineBuilder::PipelineBuilder(const Context& context) : context_(context) {
 
 PipelineBuilder::~PipelineBuilder() {
   const DeviceFunctions& vk = context_.vk;
-  std::size_t bytes = 0;
-  const bool known = vk.GetPipelineCacheData(context_.device, cache_, &bytes, nullptr) == VK_SUCCESS;
-  std::vector<std::byte> data(bytes);
-  const auto path = cache_path(context_.physical);
-  if (known && bytes > loaded_bytes_ && !path.empty() &&
-      vk.GetPipelineCacheData(context_.device, cache_, &bytes, data.data()) == VK_SUCCESS) {
-    write_cache(path, std::span(data).first(bytes));
+  try {
+    std::size_t bytes = 0;
+    const bool known = vk.GetPipelineCacheData(context_.device, cache_, &bytes, nullptr) == VK_SUCCESS;
+    std::vector<std::byte> data(known && bytes > loaded_bytes_ ? bytes : 0);
+    if (!data.empty() &&
+        vk.GetPipelineCacheData(context_.device, cache_, &bytes, data.data()) == VK_SUCCESS) {
+      disk_.store(cache_key(context_.physical), std::span(data).first(bytes));
+    }
+  } catch (...) {  // out of memory: it is compiled again at the next start
   }
   vk.DestroyPipelineCache(context_.device, cache_, nullptr);
   vk.DestroyPipelineLayout(context_.device, layout_, nullptr);

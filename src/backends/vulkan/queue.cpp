@@ -49,7 +49,7 @@ class CommandBuffer {
   ~CommandBuffer() {
     try {
       queue_.wait(last);
-    } catch (const Error&) {
+    } catch (...) {
       // A lost device runs nothing more.
     }
     std::lock_guard lock(queue_.mutex_);
@@ -157,6 +157,7 @@ std::uint64_t Queue::run(const Record& record) {
   context_.check_not_lost();
   std::lock_guard lock(mutex_);
   release_finished();
+  own_.reserve(own_.size() + 1);
   const VkCommandBuffer commands = begin(VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT);
   record(commands);
   end(commands);
@@ -185,9 +186,11 @@ Fence Queue::submit(std::shared_ptr<const Program> program) {
     end(commands);
     program->prepared = std::make_shared<CommandBuffer>(*this, commands);
   }
+  // Before the work: a submit that throws has done nothing.
+  auto submitted = std::make_shared<Submitted>(*this, submitted_.load() + 1, program);
   auto& prepared = *static_cast<CommandBuffer*>(program->prepared.get());
   prepared.last = enqueue(prepared.handle);
-  return Fence(std::make_shared<Submitted>(*this, prepared.last, std::move(program)));
+  return Fence(std::move(submitted));
 }
 
 bool Queue::done(std::uint64_t number) const {
