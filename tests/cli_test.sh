@@ -61,6 +61,16 @@ expect 2 'out' 'an option without its value' "$silica" train --out
 expect 2 'temperature' 'a word for a temperature' "$silica" generate --temperature warm
 expect 1 'standard output' 'full standard output' sh -c '"$0" devices >/dev/full' "$silica"
 
+# ---- check
+
+expect 0 '^[0-9]* checks on 1 device: all passed' 'check' "$silica" check --device cpu --op 'silu*' --op rms_norm
+expect 0 '"passed": true' 'check as JSON' "$silica" check --device cpu --op copy --json
+grep -qi 'nan\|inf"' output && fail 'finite numbers in JSON' "$(grep -i nan output)" || pass 'finite numbers in JSON'
+expect 0 'same ' 'every input of a half' "$silica" check --device cpu --op silu.f16 --exhaustive
+expect 2 'mean silu' 'check of an unknown op' "$silica" check --op silou
+expect 2 'mean cpu' 'check of an unknown device' "$silica" check --device cpu0
+expect 2 'op' 'check without the op' "$silica" check --op
+
 # ---- values that make no sense
 
 expect 1 '--steps: 0 ' 'no steps' "$silica" train $small --steps 0

@@ -12,6 +12,7 @@
 
 #include "core/program.h"
 #include "op_cases.h"
+#include "support.h"
 
 namespace silica::test {
 namespace {
@@ -393,9 +394,9 @@ TEST_P(Faults, BytesBeyond32Bits) {
 
 TEST_P(Faults, EveryOpGivesTheSameBitsHoweverTheDeviceIsOpened) {
   for (const OpCase& op : op_cases()) {
-    const auto want = outputs_of(device(), op);
+    const auto want = run_case(device(), op).outputs;
     for (const DeviceOptions& options : configurations(GetParam())) {
-      const auto got = outputs_of(Device::open(GetParam(), options), op);
+      const auto got = run_case(Device::open(GetParam(), options), op).outputs;
       ASSERT_EQ(got.size(), want.size());
       for (std::size_t i = 0; i < got.size(); ++i) {
         EXPECT_TRUE(same_bits(got[i], want[i])) << op.name << ", output " << i << ", " << to_text(options);
@@ -424,9 +425,9 @@ class Meddled {
 
 TEST_P(Faults, TheCallersFloatingPointSettingsChangeNoResultAndStay) {
   for (const OpCase& op : op_cases()) {
-    const auto want = outputs_of(device(), op);
+    const auto want = run_case(device(), op).outputs;
     for (const int rounding : {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO}) {
-      CommandEncoder encoder(device());
+      CaseEncoder encoder(device());
       const Tensors outputs = op.encode(encoder);
       const CommandList list = encoder.finish();
       {
@@ -510,7 +511,7 @@ TEST_P(Faults, EveryOpHasItsBackward) {
 TEST_P(Faults, EveryKernelIsCoveredByTheTableOfOps) {
   std::map<std::string, bool> used;
   for (const OpCase& op : op_cases()) {
-    CommandEncoder encoder(device());
+    CaseEncoder encoder(device());
     op.encode(encoder);
     const CommandList list = encoder.finish();
     for (const Command& command : list.program()->commands) used[command.kernel] = true;

@@ -97,7 +97,7 @@ vulkan() {
   report train-vulkan-same $? "the weights after 50 steps, cpu and vulkan"
 }
 
-check() { step all-inputs 600 "$build/tests/cuda/exhaustive_cuda" cuda 32; }
+check() { step all-inputs 600 "$build/apps/silica/silica" check --device cuda --exhaustive; }
 
 sanitize() {
   local sanitizer

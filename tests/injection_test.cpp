@@ -12,6 +12,7 @@
 #include "core/disk_cache.h"
 #include "inject.h"
 #include "op_cases.h"
+#include "support.h"
 
 namespace silica::test {
 inline void PrintTo(const OpCase& op, std::ostream* out) { *out << op.name; }
@@ -25,10 +26,10 @@ class InjectionOps : public ::testing::TestWithParam<OpCase> {};
 TEST_P(InjectionOps, EveryAllocationFailsInTurn) {
   const OpCase& op = GetParam();
   const Device device = Device::open("cpu", {.threads = 2});
-  const std::vector<std::vector<float>> want = outputs_of(device, op);
+  const std::vector<std::vector<float>> want = run_case(device, op).outputs;
   const std::size_t before = device.memory().bytes;
   const std::size_t allocations = fail_each(Fault::allocation, [&] {
-    CommandEncoder encoder = again([&] { return CommandEncoder(device); });
+    CaseEncoder encoder = again([&] { return CaseEncoder(device); });
     const Tensors outputs = again([&] { return op.encode(encoder); });
     const CommandList list = again([&] { return encoder.finish(); });
     EXPECT_EQ(encoder.commands(), 0u);
@@ -97,14 +98,14 @@ TEST(Injection, ATrainingStepLosesNothing) {
 
 TEST(Injection, DevicesAndKernels) {
   const OpCase& op = op_cases().front();
-  const std::vector<std::vector<float>> want = outputs_of(Device::open("cpu"), op);
+  const std::vector<std::vector<float>> want = run_case(Device::open("cpu"), op).outputs;
   const auto nothing = [](const void*, Groups) {};
   fail_each(Fault::allocation, [&] {
     const Device device = again([] { return Device::open("cpu", {.threads = 2}); });
     again([&] { device.kernels().add("user.nothing", {.cpu = {nothing, {1}}}); });
     again([&] { device.kernels().pipeline("user.nothing"); });
     again([&] { device.kernels().names(); });
-    EXPECT_EQ(again([&] { return outputs_of(device, op); }), want);
+    EXPECT_EQ(again([&] { return run_case(device, op).outputs; }), want);
   });
 }
 
@@ -142,11 +143,11 @@ constexpr int no_more_threads = 3;
 // In a process of its own, as oneTBB's threads are the process's: the n-th start fails.
 TEST(Injection, DISABLED_OneThreadStartFails) {
   const OpCase& op = op_cases().front();
-  const std::vector<std::vector<float>> want = outputs_of(Device::open("cpu", {.threads = 1}), op);
+  const std::vector<std::vector<float>> want = run_case(Device::open("cpu", {.threads = 1}), op).outputs;
   {
     const Injection injection(Fault::thread, std::strtoul(std::getenv("SILICA_TEST_EVENT"), nullptr, 10));
     const Device device = again([] { return Device::open("cpu", {.threads = 8}); });
-    EXPECT_EQ(again([&] { return outputs_of(device, op); }), want);
+    EXPECT_EQ(again([&] { return run_case(device, op).outputs; }), want);
   }
   std::exit(HasFailure() ? 1 : Injection::happened() ? 0 : no_more_threads);
 }

@@ -6,6 +6,7 @@
 
 #include "op_cases.h"
 #include "row_oracle.h"
+#include "support.h"
 
 namespace silica::test {
 namespace {

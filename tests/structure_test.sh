@@ -29,6 +29,9 @@ forbid "a backend includes ops or autograd" \
 forbid "kernels include the library's inside" \
   "$(includes_of kernels | grep -E '["<](\.\./)*(src/)?(core|ops|autograd|backends)/')"
 
+forbid "an oracle includes a kernel" \
+  "$(includes_of check/oracle.h check/definitions.* check/row_oracle.h check/exact.h check/exact.cpp check/case.h | grep -E 'kernels/|reference' | grep -v kernels/ops.inc)"
+
 # A backend does not know another.
 for backend in src/backends/*/; do
   name=$(basename "$backend")

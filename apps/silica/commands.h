@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "check_report.h"
 #include "words.h"
 
 namespace silica::app {
@@ -58,6 +59,17 @@ struct BenchOptions {
 int bench(const BenchOptions& options);
 
 int devices();
+
+struct CheckOptions {
+  std::vector<std::string> ops;      // names or patterns; empty is all
+  std::vector<std::string> devices;  // as `silica devices` lists them, or a family of them; empty is all
+  bool exhaustive = false;
+  bool allow_inexact = false;  // other bits do not fail a device that is not exact
+  bool json = false;
+};
+// Errors: UsageError (no such op or device).
+CheckReport run_checks(const CheckOptions& options, const std::vector<check::OpCase>& all);
+int check(const CheckOptions& options);
 
 inline constexpr const char* default_data = "/usr/share/dict/american-english";
 

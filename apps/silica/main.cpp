@@ -12,6 +12,7 @@
 
 #include "bench/work.h"
 #include "commands.h"
+#include "errors.h"
 #include "silica/error.h"
 
 namespace silica::app {
@@ -95,6 +96,25 @@ void add_generate(CLI::App& app, GenerateOptions& options, Command& chosen) {
   command.callback([&] { chosen = [&] { return generate(options); }; });
 }
 
+void add_check(CLI::App& app, CheckOptions& options, Command& chosen) {
+  CLI::App& command =
+      *app.add_subcommand("check", "Check every op on every device: bits, accuracy, gradients");
+  const auto several = CLI::MultiOptionPolicy::TakeAll;
+  command.add_option("--op", options.ops, "Only this op; a pattern like 'silu*' will do; may be repeated")
+      ->allow_extra_args(false)
+      ->multi_option_policy(several);
+  command
+      .add_option("--device", options.devices, "Only this device, which must then be usable; may be repeated")
+      ->allow_extra_args(false)
+      ->multi_option_policy(several);
+  command.add_flag("--exhaustive", options.exhaustive,
+                   "Elementwise ops: all inputs there are (minutes to hours)");
+  command.add_flag("--allow-inexact", options.allow_inexact,
+                   "Do not fail a device that says it is not exact for its bits");
+  command.add_flag("--json", options.json, "Print one JSON document instead of a table");
+  command.callback([&] { chosen = [&] { return check(options); }; });
+}
+
 void add_bench(CLI::App& app, BenchOptions& options, Command& chosen) {
   CLI::App& command = *app.add_subcommand("bench", "Measure speed, beside this machine's limit and others");
   const auto list = CLI::MultiOptionPolicy::TakeAll;
@@ -139,9 +159,11 @@ int parse_and_run(int argc, char** argv) {
   GenerateOptions generate_options;
   BenchOptions bench_options;
   for (int i = 0; i < argc; ++i) bench_options.command += (i > 0 ? " " : "") + std::string(argv[i]);
+  CheckOptions check_options;
   Command chosen;
   add_train(app, train_options, chosen);
   add_generate(app, generate_options, chosen);
+  add_check(app, check_options, chosen);
   add_bench(app, bench_options, chosen);
   app.add_subcommand("devices", "List the devices and what they can do")->callback([&] { chosen = devices; });
   try {
@@ -150,16 +172,17 @@ int parse_and_run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : exit_usage;
   }
   if (!chosen) {
-    fmt::print(stderr,
-               "silica: a subcommand is required: train, generate, bench or devices (--help says more)\n");
+    fmt::print(
+        stderr,
+        "silica: a subcommand is required: train, generate, check, bench or devices (--help says more)\n");
     return exit_usage;
   }
   return chosen();
 }
 
-int report(const char* message) {
+int report(const char* message, int status = exit_failure) {
   fmt::print(stderr, "silica: {}\n", message);
-  return exit_failure;
+  return status;
 }
 
 int run(int argc, char** argv) {
@@ -169,6 +192,8 @@ int run(int argc, char** argv) {
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
       return report("cannot write to standard output");
     return status;
+  } catch (const UsageError& error) {
+    return report(error.what(), exit_usage);
   } catch (const Error& error) {
     return report(error.what());
   } catch (const std::bad_alloc&) {

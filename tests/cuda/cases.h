@@ -3,6 +3,7 @@
 #pragma once
 
 #include "op_cases.h"
+#include "support.h"
 
 namespace silica::test {
 

@@ -46,9 +46,9 @@ void expect_same(const std::string& what, const Values& got, const Values& want)
 }
 
 // The same list, submitted `times` on each device.
-void expect_same(const std::string& what, const std::function<Tensors(CommandEncoder&)>& encode, int times) {
+void expect_same(const std::string& what, const std::function<Tensors(CaseEncoder&)>& encode, int times) {
   const auto outputs = [&](const Device& device) {
-    CommandEncoder encoder(device);
+    CaseEncoder encoder(device);
     const Tensors tensors = encode(encoder);
     const CommandList list = encoder.finish();
     for (int i = 0; i < times; ++i) device.submit(list).wait();

@@ -57,12 +57,12 @@ void run_emulated(const CommandList& list, Order order, unsigned multiprocessors
   }
 }
 
-using Encode = std::function<Tensors(CommandEncoder&)>;
+using Encode = std::function<Tensors(CaseEncoder&)>;
 
 std::vector<std::vector<float>> outputs(const Encode& encode,
                                         const std::function<void(const CommandList&)>& run_list) {
   const Device device = Device::open("cpu");
-  CommandEncoder encoder(device);
+  CaseEncoder encoder(device);
   const Tensors tensors = encode(encoder);
   run_list(encoder.finish());
   std::vector<std::vector<float>> values;

@@ -48,10 +48,10 @@ constexpr Elementwise elementwise[] = {
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
 #undef SILICA_UNARY_LINEAR
-#undef SILICA_BINARY_SCALAR
 #undef SILICA_UNARY_SCALAR
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
+#undef SILICA_BINARY_SCALAR
 #undef SILICA_ROW
 };
 
