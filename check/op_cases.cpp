@@ -273,10 +273,10 @@ std::vector<OpCase> row_cases() {
           const std::uint64_t number = gradient ? forward_inputs + 1 : in.size() + 1;
           in.push_back(extent == RowOp::ids ? random_ids(e, number, rows, cols)
                                             : random_tensor(e, number, shape_of(extent, rows, cols), -5.0f,
-                                                            5.0f, dtype_of(extent, dtype)));
+                                                            5.0f, dtype_for(extent, dtype)));
         }
         for (const auto extent : op.out) {
-          out.push_back(result(e, shape_of(extent, rows, cols), dtype_of(extent, dtype)));
+          out.push_back(result(e, shape_of(extent, rows, cols), dtype_for(extent, dtype)));
         }
         op.encode(e, in, out);
         return out;

@@ -39,7 +39,7 @@ inline Shape shape_of(RowOp::Extent extent, std::size_t rows, std::size_t cols) 
   return {1};
 }
 
-inline DType dtype_of(RowOp::Extent extent, DType dtype) {
+inline DType dtype_for(RowOp::Extent extent, DType dtype) {
   if (extent == RowOp::ids) return DType::u32;
   return extent == RowOp::loss ? DType::f32 : dtype;
 }

@@ -60,7 +60,7 @@ Problem make_problem(Random& random, const RowOp& op, int number) {
       for (const std::uint32_t id : random.ids(p.rows, p.cols)) p.in.back().push_back(static_cast<float>(id));
     } else {
       p.in.push_back(values(random, extent == RowOp::matrix ? kind : Kind::ordinary,
-                            shape_of(extent, p.rows, p.cols).size(), dtype_of(extent, dtype)));
+                            shape_of(extent, p.rows, p.cols).size(), dtype_for(extent, dtype)));
     }
   }
   // The probabilities, or their logarithms, that these take.
@@ -80,11 +80,11 @@ std::vector<std::vector<float>> solve(const Device& device, const RowOp& op, con
     if (op.in[i] == RowOp::ids) {
       in.emplace_back(device, shape, std::vector<std::uint32_t>(p.in[i].begin(), p.in[i].end()));
     } else {
-      in.push_back(make(device, dtype_of(op.in[i], p.dtype), shape, p.in[i]));
+      in.push_back(make(device, dtype_for(op.in[i], p.dtype), shape, p.in[i]));
     }
   }
   for (const RowOp::Extent extent : op.out) {
-    out.emplace_back(device, dtype_of(extent, p.dtype), shape_of(extent, p.rows, p.cols));
+    out.emplace_back(device, dtype_for(extent, p.dtype), shape_of(extent, p.rows, p.cols));
     results.push_back(out.back().tensor);
   }
   run(device, [&](CommandEncoder& e) { op.encode(e, in, results); });
@@ -144,7 +144,7 @@ TEST_P(Rows, AreWithinTheirBoundsAndHaveTheBitsOfTheCpu) {
       const oracle::Results want = oracle::row_ops().at(op.name)(exact);
       const auto bits = on_cpu() ? got : solve(cpu, op, p);
       for (std::size_t k = 0; k < got.size(); ++k) {
-        ASSERT_TRUE(within(got[k], want[k], dtype_of(op.out[k], p.dtype)))
+        ASSERT_TRUE(within(got[k], want[k], dtype_for(op.out[k], p.dtype)))
             << op.name << ", output " << k << ", problem " << i << ": " << p.rows << " x " << p.cols << " "
             << to_string(p.dtype);
         ASSERT_TRUE(same_bits(got[k], bits[k])) << op.name << ", output " << k << ", problem " << i;
@@ -163,7 +163,7 @@ TEST_P(Rows, HalvesAreTheF32ResultRoundedOnce) {
       const DType dtype = std::exchange(p.dtype, DType::f32);
       const std::vector<std::vector<float>> wide = solve(device(), op, p);
       for (std::size_t k = 0; k < got.size(); ++k) {
-        EXPECT_TRUE(same_bits(got[k], rounded(wide[k], dtype_of(op.out[k], dtype))))
+        EXPECT_TRUE(same_bits(got[k], rounded(wide[k], dtype_for(op.out[k], dtype))))
             << op.name << ", output " << k << ", problem " << i;
       }
     }
