@@ -5,10 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <future>
 #include <numeric>
 #include <set>
 #include <string_view>
+#include <thread>
 
 #include "check_report.h"
 #include "commands.h"
@@ -167,6 +170,26 @@ void add_every_input(const OpCase& op, const std::vector<Opened>& devices, std::
   for (std::size_t i = 0; i < outcomes.size(); ++i) add(outcomes[i], more[i]);
 }
 
+// The results of one op on all devices.
+std::vector<CheckResult> check_op(const OpCase& op, const CheckOptions& options,
+                                  const std::vector<OpCase>& all, const std::vector<Opened>& devices,
+                                  const Line& line) {
+  const Checker checker(op, forward_of(op, all));
+  std::vector<Outcome> outcomes;
+  for (const Opened& one : devices) outcomes.push_back(checker.run(one.device));
+  if (options.exhaustive && op.elementwise) add_every_input(op, devices, outcomes, line);
+  const std::string dtype(to_string(checker.dtype()));
+  const std::string name =
+      op.name.ends_with("." + dtype) ? op.name.substr(0, op.name.size() - dtype.size() - 1) : op.name;
+  std::vector<CheckResult> results;
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    const bool exact = outcomes[i].same_bits() || (options.allow_inexact && !devices[i].device.exact());
+    results.push_back({name, dtype, devices[i].of->info.name, devices[i].configuration, outcomes[i],
+                       exact && outcomes[i].accurate()});
+  }
+  return results;
+}
+
 }  // namespace
 
 CheckReport run_checks(const CheckOptions& options, const std::vector<OpCase>& all) {
@@ -177,22 +200,23 @@ CheckReport run_checks(const CheckOptions& options, const std::vector<OpCase>& a
   report.exhaustive = options.exhaustive;
   const std::vector<Opened> devices = open_all(report.devices, options.exhaustive);
   const Line line;
-  std::size_t done = 0;
-  for (const OpCase* op : ops) {
-    line.show(fmt::format("{:3}% {}", 100 * done++ / ops.size(), op->name));
-    const Checker checker(*op, forward_of(*op, all));
-    std::vector<Outcome> outcomes;
-    for (const Opened& one : devices) outcomes.push_back(checker.run(one.device));
-    if (options.exhaustive && op->elementwise) add_every_input(*op, devices, outcomes, line);
-    const std::string dtype(to_string(checker.dtype()));
-    const std::string name =
-        op->name.ends_with("." + dtype) ? op->name.substr(0, op->name.size() - dtype.size() - 1) : op->name;
-    for (std::size_t i = 0; i < devices.size(); ++i) {
-      const bool exact = outcomes[i].same_bits() || (options.allow_inexact && !devices[i].device.exact());
-      report.results.push_back({name, dtype, devices[i].of->info.name, devices[i].configuration, outcomes[i],
-                                exact && outcomes[i].accurate()});
+  std::vector<std::vector<CheckResult>> results(ops.size());
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    for (std::size_t i; (i = next++) < ops.size();) {
+      line.show(fmt::format("{:3}% {}", 100 * i / ops.size(), ops[i]->name));
+      results[i] = check_op(*ops[i], options, all, devices, line);
     }
-  }
+  };
+  // A driver that compiles kernels on one thread would take most of the time. Walks over every input are
+  // parallel in themselves.
+  std::vector<std::future<void>> team;
+  const unsigned helpers =
+      options.exhaustive ? 0 : std::clamp(std::thread::hardware_concurrency(), 1u, 8u) - 1;
+  for (unsigned i = 0; i < helpers; ++i) team.push_back(std::async(std::launch::async, work));
+  work();
+  for (std::future<void>& one : team) one.get();
+  for (const auto& of_op : results) report.results.insert(report.results.end(), of_op.begin(), of_op.end());
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
 }

@@ -74,7 +74,7 @@ class CommandEncoder {
   CommandEncoder(CommandEncoder&&) noexcept;
   CommandEncoder& operator=(CommandEncoder&&) noexcept;
 
-  const Device& device() const;
+  Device device() const;
   Math math() const;
   std::size_t commands() const;  // recorded so far
 

@@ -116,7 +116,7 @@ CommandEncoder::Recording& CommandEncoder::recording() const {
   return *recording_;
 }
 
-const Device& CommandEncoder::device() const { return recording().device; }
+Device CommandEncoder::device() const { return recording().device; }
 Math CommandEncoder::math() const { return recording().math; }
 std::size_t CommandEncoder::commands() const { return recording().commands.size(); }
 
