@@ -33,6 +33,13 @@ TEST_P(Encoder, IndependentCommandsShareAStage) {
             1u);
 }
 
+TEST_P(Encoder, TheDeviceOutlivesTheRecordingThatItCameFrom) {
+  const Tensor x = tensor(), a = tensor();
+  CommandEncoder encoder(device());
+  silu(encoder, x, a);
+  encoder.device().submit(encoder.finish()).wait();
+}
+
 TEST_P(Encoder, ReadAfterWriteBeginsAStage) {
   const Tensor x = tensor(), a = tensor(), b = tensor();
   EXPECT_EQ(stages([&](CommandEncoder& e) { silu(e, x, a), silu(e, a, b); }), 2u);

@@ -82,6 +82,8 @@ class CudaCompile : public ::testing::TestWithParam<std::tuple<int, const char*>
 TEST_P(CudaCompile, ToMachineCode) {
   ASSERT_FALSE(kernels.empty());
   for (const Kernel& kernel : kernels) {
+    // Elsewhere f32 stands for the other dtypes: each kernel takes a quarter of a second.
+    if (architecture != 90 && kernel.name.ends_with("f16")) continue;
     EXPECT_NO_THROW(EXPECT_GT(compile(kernel.name, kernel.text, {architecture, true}).size(), 0u))
         << kernel.text;
   }
