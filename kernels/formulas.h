@@ -232,7 +232,7 @@ FORMULA(REAL) sigmoid_gate_derivative(ExpParts e, Pair v, bool negative) {
 
 // At -inf it is -0, the limit from below; at inf it is 1.
 FORMULA(REAL) silu_derivative(REAL x) {
-  REAL a = clamped_magnitude(x, 130.0f);
+  REAL a = clamped_magnitude_bits(x, 130.0f);  // as silu has it, so that swiglu_backward shares e^-a
   Pair v;
   v.hi = a;
   v.lo = 0.0f;
@@ -244,7 +244,8 @@ FORMULA(REAL) silu_derivative(REAL x) {
   REAL q = fma_(h, -0.0152203161f, 0.0188664366f);
   q = fma_(h, q, 0.146648794f);
   REAL near_root = fma_(h, 0.217811704f, fma_(h, h * q, -2.82703971e-9f));
-  return select_(abs_(h) < 0.03125f, near_root, y);
+  y = select_(abs_(h) < 0.03125f, near_root, y);
+  return select_(x == x, y, x);
 }
 
 // ---- gelu, tanh form: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 = x sigmoid(w) ----
@@ -345,7 +346,7 @@ FORMULA(REAL) gelu(REAL x) {
 
 // Phi(x) + x Phi'(x): as Phi, with M(z) - z / sqrt(2 pi) in the place of M(z).
 FORMULA(REAL) gelu_derivative(REAL x) {
-  REAL z = clamped_magnitude(x, 14.75f);
+  REAL z = clamped_magnitude_bits(x, 14.75f);  // as gelu has it, for geglu_backward
   Pair m = normal_tail_ratio(z);
   REAL slope = z * 0.398942292f;
   REAL slope_lo = fma_(z, 0.398942292f, -slope) - z * 1.13351701e-8f;
@@ -363,7 +364,8 @@ FORMULA(REAL) gelu_derivative(REAL x) {
   q = fma_(h, q, -0.0182002895f);
   q = fma_(h, q, 0.388284981f);
   REAL near_root = fma_(h, 0.431493998f, fma_(h, h * q, -5.2273121e-9f));
-  return select_(abs_(h) < 0.125f, near_root, y);
+  y = select_(abs_(h) < 0.125f, near_root, y);
+  return select_(x == x, y, x);
 }
 
 // ---- tanh ----
