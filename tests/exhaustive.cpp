@@ -46,7 +46,7 @@ bool parse(int argc, char** argv, Options& options) {
     } else if (take(argument, "--update=", value)) {
       options.update = value;
     } else {
-      good = std::ranges::any_of(kFormulas, [&](const Formula& f) { return f.name == argument; });
+      good = std::ranges::any_of(subjects(), [&](const Subject& s) { return s.name() == argument; });
       options.wanted.push_back(argument);
     }
     if (!good) {
@@ -85,8 +85,9 @@ bool update(const std::string& path, const std::map<std::string, std::string>& m
   for (const auto& [key, row] : measured) rows[key] = row;
   std::ostringstream text;
   std::ifstream file(path);
-  bool found = false;
+  bool found = false, inside = false;
   for (std::string line; std::getline(file, line);) {
+    inside = line.starts_with("| formula") || (inside && line.starts_with('|'));
     if (line.starts_with("| formula")) {
       found = true;
       text << kTableHead;
@@ -95,7 +96,7 @@ bool update(const std::string& path, const std::map<std::string, std::string>& m
         if (row != rows.end()) text << row->second << '\n';
       }
     }
-    if (!line.starts_with('|')) text << line << '\n';
+    if (!inside) text << line << '\n';
   }
   file.close();
   std::ofstream(path) << text.str();
