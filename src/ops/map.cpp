@@ -59,11 +59,13 @@ constexpr BinaryNames names_of(std::string_view op) {
   void op##_backward(CommandEncoder& encoder, const Tensor& x, const Tensor& dy, const Tensor& dx) { \
     map(encoder, #op "_backward", {{"x", x}, {"dy", dy}}, {{"dx", dx}});                             \
   }
-#define SILICA_UNARY_LINEAR(op, ...)                                   \
-  void op(CommandEncoder& encoder, const Tensor& x, const Tensor& y) { \
-    map(encoder, #op, {{"x", x}}, {{"y", y}});                         \
-  }                                                                    \
-  void op##_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx) { op(encoder, dy, dx); }
+#define SILICA_UNARY_LINEAR(op, ...)                                                \
+  void op(CommandEncoder& encoder, const Tensor& x, const Tensor& y) {              \
+    map(encoder, #op, {{"x", x}}, {{"y", y}});                                      \
+  }                                                                                 \
+  void op##_backward(CommandEncoder& encoder, const Tensor& dy, const Tensor& dx) { \
+    map(encoder, #op "_backward", {{"dy", dy}}, {{"dx", dx}}, 0.0f, #op);           \
+  }
 #define SILICA_UNARY_SCALAR(op, ...)                                                              \
   void op(CommandEncoder& encoder, const Tensor& x, float factor, const Tensor& y) {              \
     map(encoder, #op, {{"x", x}}, {{"y", y}}, factor);                                            \

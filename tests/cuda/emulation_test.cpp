@@ -235,11 +235,12 @@ TEST(Emulation, RowOpsOfEverySizeAndDtype) {
         for (const auto extent : op.in) {
           const std::uint64_t seed = in.size() + 1;
           in.push_back(extent == RowOp::ids ? random_ids(e, seed, rows, cols + 1)
-                                            : shifted(e, seed, dtype_of(extent, dtype),
+                                            : shifted(e, seed, operand_dtype(extent, dtype),
                                                       shape_of(extent, rows, cols), cols % 2, -9, 9));
         }
         for (const auto extent : op.out) {
-          out.push_back(shifted(e, 9, dtype_of(extent, dtype), shape_of(extent, rows, cols), cols % 2, 0, 0));
+          out.push_back(
+              shifted(e, 9, operand_dtype(extent, dtype), shape_of(extent, rows, cols), cols % 2, 0, 0));
         }
         const bool may_share = op.in[0] == RowOp::matrix && op.out[0] == RowOp::matrix;
         if (may_share && cols % 2 == 0 && !op.name.starts_with("kl_divergence")) out[0] = in[0];
