@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Sums and maxima of a row, in GLSL, in the order of lanes_cpp.h: a group for each row, a thread for each of the
-// 256 lanes of its sum.
+// Sums and maxima of a row, in GLSL, in the order of lanes_cpp.h: a group for each row, a thread for each of
+// the 256 lanes of its sum.
 #include "kernels/vulkan.h"
 
 layout(local_size_x = 256) in;
@@ -15,7 +15,9 @@ uint me = gl_LocalInvocationID.x;
 // Elements of the kernel's dtype, and the address of a row of them.
 float get(uint64_t address, uint64_t i) { return load_as(dtype, address, i); }
 void put(uint64_t address, uint64_t i, float value) { store_as(dtype, address, i, value); }
-uint64_t row_at(uint64_t address, uint64_t row, uint64_t cols) { return address + bytes_of(dtype, row * cols); }
+uint64_t row_at(uint64_t address, uint64_t row, uint64_t cols) {
+  return address + bytes_of(dtype, row * cols);
+}
 
 // The fold of the lanes' sums, returned to every thread.
 float fold_sum(float sum) {
