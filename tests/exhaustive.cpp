@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// exhaustive [--threads=N] [--one-in=N] [--update=FILE] [formula...]: measures formulas on all of their
-// inputs, or on one in N of the f32 ones, and prints the rows of docs/numerics.md; --update puts them into
-// it. The checksum compares builds for different instruction sets. Exits with 1 when an error is larger than
-// its goal.
+// exhaustive [--threads=N] [--one-in=N] [--update=FILE] [--profile=FILE] [formula...]: measures formulas on
+// all of their inputs, or on one in N of the f32 ones, and prints the rows of docs/numerics.md; --update puts
+// them into it. --profile writes where the f32 errors are, for docs/accuracy.py. The checksum compares builds
+// for different instruction sets. Exits with 1 when an error is larger than its goal.
 #include <algorithm>
 #include <atomic>
 #include <charconv>
@@ -21,6 +21,7 @@ struct Options {
   std::uint64_t threads = std::max(1u, std::thread::hardware_concurrency());
   std::uint64_t one_in = 1;
   std::string update;
+  std::string profile;
   std::vector<std::string_view> wanted;
 };
 
@@ -45,6 +46,8 @@ bool parse(int argc, char** argv, Options& options) {
           number(value, options.one_in) && std::has_single_bit(options.one_in) && options.one_in <= 1u << 20;
     } else if (take(argument, "--update=", value)) {
       options.update = value;
+    } else if (take(argument, "--profile=", value)) {
+      options.profile = value;
     } else {
       good = std::ranges::any_of(subjects(), [&](const Subject& s) { return s.name() == argument; });
       options.wanted.push_back(argument);
@@ -58,7 +61,12 @@ bool parse(int argc, char** argv, Options& options) {
   return true;
 }
 
-Figures measure_all(const Subject& subject, const Options& options) {
+// The largest error in ulp of the floats with one sign and exponent, by the bits of the first of them.
+// A block of inputs counts where it begins; up to --one-in=2048 it ends there, too.
+using Profile = std::map<std::uint32_t, double>;
+constexpr std::uint32_t kSignAndExponent = 0xff800000u;
+
+Figures measure_all(const Subject& subject, const Options& options, Profile& profile) {
   const std::uint64_t one_in = subject.from->inputs > 1u << 16 ? options.one_in : 1;
   const std::uint64_t inputs = subject.from->inputs / one_in;
   Figures total;
@@ -67,11 +75,13 @@ Figures measure_all(const Subject& subject, const Options& options) {
   std::vector<std::jthread> threads;
   for (std::uint64_t t = 0; t < options.threads; ++t) {
     threads.emplace_back([&] {
-      Figures own;
-      for (std::uint64_t first; (first = next.fetch_add(kBlock)) < inputs;)
-        own.add(measure(subject, first, one_in));
-      const std::scoped_lock lock(mutex);
-      total.add(own);
+      for (std::uint64_t first; (first = next.fetch_add(kBlock)) < inputs;) {
+        const Figures block = measure(subject, first, one_in);
+        const std::scoped_lock lock(mutex);
+        total.add(block);
+        double& worst = profile[static_cast<std::uint32_t>(first * one_in) & kSignAndExponent];
+        worst = std::max(worst, block.max_ulp);
+      }
     });
   }
   threads.clear();
@@ -104,6 +114,14 @@ bool update(const std::string& path, const std::map<std::string, std::string>& m
   return found;
 }
 
+// Lines of formula, first float, largest error; NaN and the infinities are no place on the number line.
+void write(std::ostream& file, const Subject& subject, const Profile& profile) {
+  for (const auto& [bits, worst] : profile) {
+    const float first = std::bit_cast<float>(bits);
+    if (std::isfinite(first)) file << subject.name() << ',' << first << ',' << worst << '\n';
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -111,12 +129,17 @@ int main(int argc, char** argv) {
   if (!parse(argc, argv, options)) return 2;
   bool good = true;
   std::map<std::string, std::string> rows;
+  std::ostringstream profiles;
+  profiles.precision(9);
+  profiles << "formula,first,ulp\n";
   const auto start = std::chrono::steady_clock::now();
   std::fputs(kTableHead.data(), stdout);
   for (const Subject& subject : subjects()) {
     if (!options.wanted.empty() && std::ranges::find(options.wanted, subject.name()) == options.wanted.end())
       continue;
-    const Figures figures = measure_all(subject, options);
+    Profile profile;
+    const Figures figures = measure_all(subject, options, profile);
+    if (subject.dtype == &kDTypes[0]) write(profiles, subject, profile);
     rows[subject.key()] = table_row(subject, figures);
     std::puts(rows[subject.key()].c_str());
     std::fflush(stdout);
@@ -129,5 +152,9 @@ int main(int argc, char** argv) {
   std::fprintf(stderr, "%.0f s on %llu threads\n", seconds.count(),
                static_cast<unsigned long long>(options.threads));
   if (!options.update.empty()) good = update(options.update, rows) && good;
+  if (!options.profile.empty() && !(std::ofstream(options.profile) << profiles.str()).flush()) {
+    std::fprintf(stderr, "exhaustive: cannot write %s\n", options.profile.c_str());
+    good = false;
+  }
   return good ? 0 : 1;
 }
