@@ -26,15 +26,20 @@ void all_maps(CommandEncoder& e, const std::vector<Tensor>& t) {
   copy(e, t[0], *next++);
 }
 
-TEST(VulkanEquality, ElementwiseOps) {
-  std::mt19937 random(1);
+// Of all ops, fill and copy.
+std::size_t outputs_of_maps() {
   std::size_t outputs = 2;
   for (const ElementwiseOp& op : elementwise_ops()) outputs += op.outputs;
+  return outputs;
+}
+
+TEST(VulkanEquality, ElementwiseOps) {
+  std::mt19937 random(1);
   for (const DType dtype : float_dtypes) {
     for (const std::size_t n : sizes) {
       Twins twins;
       for (int i = 0; i < 3; ++i) twins.add(dtype, {n}, any_bytes(n * size_of(dtype), random));
-      for (std::size_t i = 0; i < outputs; ++i) twins.add(dtype, {n});
+      for (std::size_t i = 0; i < outputs_of_maps(); ++i) twins.add(dtype, {n});
       twins.run(std::string(to_string(dtype)) + " " + std::to_string(n), all_maps);
     }
   }
@@ -82,7 +87,7 @@ TEST(VulkanEquality, SampledInputs) {
     twins.add(DType::f32, {bits.size()}, {bytes.begin(), bytes.end()});
     twins.add({bits.size()}, ones);
     twins.add({bits.size()}, ones);
-    for (int i = 0; i < 20; ++i) twins.add(DType::f32, {bits.size()});
+    for (std::size_t i = 0; i < outputs_of_maps(); ++i) twins.add(DType::f32, {bits.size()});
     twins.run("from " + std::to_string(bits.front()), all_maps);
   }
 }
