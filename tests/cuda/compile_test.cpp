@@ -81,9 +81,10 @@ class CudaCompile : public ::testing::TestWithParam<std::tuple<int, const char*>
 
 TEST_P(CudaCompile, ToMachineCode) {
   ASSERT_FALSE(kernels.empty());
-  for (const Kernel& kernel : kernels) {
-    // Elsewhere f32 stands for the other dtypes: each kernel takes a quarter of a second.
-    if (architecture != 90 && kernel.name.ends_with("f16")) continue;
+  // On sm_90 every kernel, elsewhere one in five: each takes a quarter of a second.
+  const std::size_t step = architecture == 90 ? 1 : 5;
+  for (std::size_t i = 0; i < kernels.size(); i += step) {
+    const Kernel& kernel = kernels[i];
     EXPECT_NO_THROW(EXPECT_GT(compile(kernel.name, kernel.text, {architecture, true}).size(), 0u))
         << kernel.text;
   }
