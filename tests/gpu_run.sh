@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Everything that needs an NVIDIA GPU, in one go and under ten minutes: build, all tests on the device, all inputs of the
+# Everything that needs an NVIDIA GPU, in one go: build, all tests on the device, all inputs of the
 # elementwise functions, compute-sanitizer, speed beside PyTorch and Triton. Prints a short table; the logs go to $OUT.
 #
 #   tests/gpu_run.sh                 everything

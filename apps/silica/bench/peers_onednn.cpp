@@ -180,7 +180,7 @@ class OneDnn : public Peer {
       (*encode)(trial, operands.in, outputs);
     } catch (const dnnl::error& error) {
       if (error.status != dnnl_unimplemented) throw;
-      fail(ErrorCode::unsupported, "not implemented for {}", to_string(work.dtype));
+      fail(ErrorCode::unsupported, "it has none for {}", to_string(work.dtype));
     }
     return std::make_unique<ListRunner>(device_, *encode, operands.in, outputs);
   }
