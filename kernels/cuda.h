@@ -68,6 +68,7 @@ DEVICE float* dynamic_shared() {
   extern __shared__ __align__(16) float memory[];
   return memory;
 }
+#if __CUDA_ARCH__ >= 800
 // 16 bytes, or 16 zeros.
 DEVICE void copy_async(float* to, const float* from, bool inside) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(u32(__cvta_generic_to_shared(to))),
@@ -78,6 +79,14 @@ DEVICE void end_async_group() { asm volatile("cp.async.commit_group;"); }
 template <int count> DEVICE void wait_async_groups() {
   asm volatile("cp.async.wait_group %0;" ::"n"(count) : "memory");
 }
+#else
+DEVICE void copy_async(float* to, const float* from, bool inside) {
+  const Floats4 none{{0.0f, 0.0f, 0.0f, 0.0f}};
+  *reinterpret_cast<Floats4*>(to) = inside ? *reinterpret_cast<const Floats4*>(from) : none;
+}
+DEVICE void end_async_group() {}
+template <int count> DEVICE void wait_async_groups() {}
+#endif
 #endif
 
 // ---- the floating-point dtypes, as types: an element, and what a word of 4 bytes holds

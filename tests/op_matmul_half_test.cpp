@@ -31,8 +31,9 @@ class MatmulHalf : public DeviceTest {
 TEST_P(MatmulHalf, IsTheProductOfF32RoundedOnce) {
   for (const DType dtype : half_dtypes) {
     for (const auto& [ta, tb] : all_options) {
-      for (const std::size_t k : {1u, 3u, 300u, 700u}) {
-        constexpr std::size_t m = 9, n = 21;
+      for (const auto& [m, k] :
+           {std::pair{9u, 1u}, {9u, 3u}, {9u, 300u}, {9u, 700u}, {1u, 2056u}, {3u, 70u}, {4u, 1031u}}) {
+        constexpr std::size_t n = 21;
         const Tensor a = random(1, dtype, m, k, ta), b = random(2, dtype, k, n, tb);
         const Tensor want = empty(dtype, {m, n}), wide = empty(DType::f32, {m, n});
         const Guarded c(device(), dtype, {m, n});

@@ -16,4 +16,9 @@ struct MatmulArguments {
   std::uint32_t transpose_a, transpose_b;
 };
 
+// Whether matmul.few_rows.<dtype> takes a product; its sums of blocks of k have to fit shared memory.
+constexpr bool is_few_rows(std::uint64_t m, std::uint64_t k, bool transpose_a, bool transpose_b) {
+  return m <= 4 && k <= 65536 && (!transpose_a || m == 1) && transpose_b;
+}
+
 }  // namespace silica::kernels

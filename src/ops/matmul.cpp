@@ -58,36 +58,54 @@ Factors check_factors(const char* op, const Product& product, const Tensor& a, c
   return factors;
 }
 
+// A factor, and what it is in f32 once a kernel has wanted that.
+struct Factor {
+  explicit Factor(const Tensor& tensor) : given(tensor) {}
+
+  const Tensor& as(CommandEncoder& encoder, DType dtype) {
+    if (given.dtype() == dtype) return given;
+    if (!wide) {
+      wide = encoder.temporary(DType::f32, given.shape());
+      cast(encoder, given, wide);
+    }
+    return wide;
+  }
+
+  Tensor given, wide;
+};
+
+struct Parameters {
+  std::uint64_t m, n, k;
+  std::uint32_t transpose_a, transpose_b;
+};
+static_assert(sizeof(kernels::MatmulArguments) == 3 * sizeof(void*) + sizeof(Parameters));
+
 // The kernel for operands of a dtype; empty if they have to be widened.
-std::string kernel_of(const CommandEncoder& encoder, const Product& product, DType dtype) {
-  const std::string exact = dtype == DType::f32 ? "matmul.matmul.f32" : "";
-  if (encoder.math() == Math::exact || &product == &batched) return exact;
-  const std::string fast = message("matmul.matmul.", to_string(dtype), ".fast");
-  return encoder.device().kernels().contains(fast) ? fast : exact;
+std::string kernel_of(const CommandEncoder& encoder, const Product& product, DType dtype,
+                      const Parameters& p) {
+  const auto has = [&](const std::string& name) { return encoder.device().kernels().contains(name); };
+  const bool is_f32 = dtype == DType::f32, is_single = &product == &single;
+  if (!is_f32 && is_single && kernels::is_few_rows(p.m, p.k, p.transpose_a != 0, p.transpose_b != 0)) {
+    if (const std::string few = message("matmul.few_rows.", to_string(dtype)); has(few)) return few;
+  }
+  if (encoder.math() == Math::fast && is_single) {
+    if (const std::string fast = message("matmul.matmul.", to_string(dtype), ".fast"); has(fast)) return fast;
+  }
+  return is_f32 ? "matmul.matmul.f32" : "";
 }
 
-// x as a kernel takes it.
-Tensor as_factor(CommandEncoder& encoder, const Product& product, const Tensor& x) {
-  if (!kernel_of(encoder, product, x.dtype()).empty()) return x;
-  const Tensor wide = encoder.temporary(DType::f32, x.shape());
-  cast(encoder, x, wide);
-  return wide;
-}
-
-// c = op(a) * op(b) of two factors, rounded to c's dtype at the end.
-void multiply(CommandEncoder& encoder, const Product& product, const Tensor& a, const Tensor& b,
-              const Tensor& c, const MatmulOptions& options) {
-  struct Parameters {
-    std::uint64_t m, n, k;
-    std::uint32_t transpose_a, transpose_b;
-  };
-  static_assert(sizeof(kernels::MatmulArguments) == 3 * sizeof(void*) + sizeof(Parameters));
-  const auto [left, right] = see_factors(product, a, b, options);
-  const Tensor sums = a.dtype() == c.dtype() ? c : encoder.temporary(a.dtype(), c.shape());
-  encoder.dispatch(kernel_of(encoder, product, a.dtype()), {read(a, "a"), read(b, "b"), write(sums, "c")},
-                   Parameters{left.rows, right.cols, left.cols, options.transpose_a, options.transpose_b},
-                   Grid{right.cols, left.rows, left.batch});
-  if (sums.dtype() != c.dtype()) cast(encoder, sums, c);
+// c = op(a) * op(b) of factors of c's dtype, rounded to it at the end.
+void multiply(CommandEncoder& encoder, const Product& product, Factor& a, Factor& b, const Tensor& c,
+              const MatmulOptions& options) {
+  const auto [left, right] = see_factors(product, a.given, b.given, options);
+  const Parameters parameters{left.rows, right.cols, left.cols, options.transpose_a, options.transpose_b};
+  const std::string own = kernel_of(encoder, product, c.dtype(), parameters);
+  const DType dtype = own.empty() ? DType::f32 : c.dtype();
+  const Tensor sums = own.empty() ? encoder.temporary(dtype, c.shape()) : c;
+  const Tensor x = a.as(encoder, dtype), y = b.as(encoder, dtype);
+  encoder.dispatch(own.empty() ? "matmul.matmul.f32" : own, {read(x, "a"), read(y, "b"), write(sums, "c")},
+                   parameters, Grid{parameters.n, parameters.m, left.batch});
+  if (own.empty()) cast(encoder, sums, c);
 }
 
 void forward(CommandEncoder& encoder, const Product& product, const Tensor& a, const Tensor& b,
@@ -97,7 +115,7 @@ void forward(CommandEncoder& encoder, const Product& product, const Tensor& a, c
   const Operand operands[] = {read(a, "a"), read(b, "b"), write(c, "c")};
   encoder.check(product.op, operands);
   CommandEncoder::Transaction transaction(encoder, product.op);
-  const Tensor left = as_factor(encoder, product, a), right = as_factor(encoder, product, b);
+  Factor left(a), right(b);
   multiply(encoder, product, left, right, c, options);
   transaction.commit();
 }
@@ -121,17 +139,11 @@ void backward(CommandEncoder& encoder, const Product& product, const Tensor& a, 
   // With A = op(a), B = op(b): dA = dc B^T and dB = A^T dc; a transposed operand's gradient is the transpose.
   const bool ta = options.transpose_a, tb = options.transpose_b;
   CommandEncoder::Transaction transaction(encoder, op);
-  const Tensor seed = as_factor(encoder, product, dc);
-  if (da) {
-    const Tensor factor = as_factor(encoder, product, b);
-    if (ta) multiply(encoder, product, factor, seed, da, {.transpose_a = tb, .transpose_b = true});
-    if (!ta) multiply(encoder, product, seed, factor, da, {.transpose_b = !tb});
-  }
-  if (db) {
-    const Tensor factor = as_factor(encoder, product, a);
-    if (tb) multiply(encoder, product, seed, factor, db, {.transpose_a = true, .transpose_b = ta});
-    if (!tb) multiply(encoder, product, factor, seed, db, {.transpose_a = !ta});
-  }
+  Factor left(a), right(b), seed(dc);
+  if (da && ta) multiply(encoder, product, right, seed, da, {.transpose_a = tb, .transpose_b = true});
+  if (da && !ta) multiply(encoder, product, seed, right, da, {.transpose_b = !tb});
+  if (db && tb) multiply(encoder, product, seed, left, db, {.transpose_a = true, .transpose_b = ta});
+  if (db && !tb) multiply(encoder, product, left, seed, db, {.transpose_a = !ta});
   transaction.commit();
 }
 

@@ -25,10 +25,19 @@ struct Kernel {
 // What requests the choices can depend on: sizes at every 8 bytes, or those of a matmul.
 std::vector<Arguments> argument_blocks(const CatalogueRow& row) {
   std::vector<Arguments> blocks;
+  if (row.name.starts_with("matmul.few_rows.")) {
+    for (const std::uint64_t m : {1u, 2u, 3u, 4u}) {
+      for (const std::uint64_t k : {256u, 2048u, 4096u}) {
+        const kernels::MatmulArguments arguments{nullptr, nullptr, nullptr, m, 516, k, 0, 1};
+        std::memcpy(blocks.emplace_back(Arguments{}).data(), &arguments, sizeof arguments);
+      }
+    }
+    return blocks;
+  }
   if (row.name.starts_with("matmul.")) {
     for (const std::uint32_t transposes : {0u, 1u, 2u, 3u}) {
       for (const std::uint64_t n : {516u, 515u}) {  // wide, and not
-        for (const std::uint64_t m : {8u, 512u}) {
+        for (const std::uint64_t m : {1u, 4u, 8u, 512u}) {
           for (const std::uint64_t k : {256u, 512u, 1024u, 2048u}) {
             const kernels::MatmulArguments arguments{nullptr, nullptr, nullptr,        m,
                                                      n,       k,       transposes & 1, transposes >> 1};

@@ -21,6 +21,7 @@ void add_emulated_map(EmulatedKernels& kernels);
 void add_emulated_row(EmulatedKernels& kernels);
 void add_emulated_matmul(EmulatedKernels& kernels);
 void add_emulated_transposed_matmul(EmulatedKernels& kernels);
+void add_emulated_few_rows(EmulatedKernels& kernels);
 void add_emulated_panels(EmulatedKernels& kernels);
 void add_emulated_tables(EmulatedKernels& kernels);
 

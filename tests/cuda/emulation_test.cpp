@@ -7,6 +7,7 @@
 #include "cases.h"
 #include "core/program.h"
 #include "emulated_kernels.h"
+#include "kernels/matmul/matmul.h"
 #include "support.h"
 
 namespace silica::test {
@@ -26,6 +27,7 @@ const EmulatedKernels& emulated_kernels() {
     add_emulated_row(kernels);
     add_emulated_matmul(kernels);
     add_emulated_transposed_matmul(kernels);
+    add_emulated_few_rows(kernels);
     add_emulated_panels(kernels);
     add_emulated_tables(kernels);
     return kernels;
@@ -98,7 +100,8 @@ TEST(Emulation, HasEveryKernelOfTheCpu) {
   for (const std::string& name : device.kernels().names()) {
     EXPECT_NE(cuda::find_in_catalogue(name), nullptr) << name;
   }
-  EXPECT_EQ(cuda::catalogue().size(), device.kernels().names().size());
+  const std::size_t half_rows = 2;  // matmul.few_rows.f16 and .bf16, which the CPU widens
+  EXPECT_EQ(cuda::catalogue().size(), device.kernels().names().size() + half_rows);
 }
 
 class EmulatedOp : public ::testing::TestWithParam<OpCase> {};
@@ -295,6 +298,7 @@ TEST(Emulation, MatmulSizes) {
       {1, 1, 1, 0, 2},          {1, 130, 300, 0, 2},      {2, 3, 5, 1, 2},         {4, 4, 4, 0, 2},
       {8, 64, 256, 0, 2},       {9, 65, 257, 0, 2},       {5, 200, 2052, 0, 2},    {32, 64, 8, 0, 2},
       {33, 68, 512, 0, 2},      {36, 132, 1028, 0, 2},    {128, 128, 16, 0, 2},    {132, 260, 264, 0, 2},
+      {1, 12, 5000, 0, 2},      {3, 9, 1028, 0, 2},       {4, 17, 2048, 1, 2},     {2, 8, 6, 0, 3e-23f},
       {129, 131, 513, 0, 2},    {40, 72, 2560, 0, 2},     {64, 64, 516, 1, 2},     {17, 1, 700, 0, 2},
       {12, 20, 300, 0, 1e-20f}, {136, 8, 772, 0, 3e-23f}, {200, 300, 40, 0, 1e19f}};
   for (const MatmulCase& c : cases) {
@@ -326,6 +330,44 @@ TEST(Emulation, MatmulRandomSizes) {
                        random.between(1, 800 / four) * four, random.below(4) == 0 ? 1u : 0u, 2.0f};
     expect_same_matmul(c, random.below(2) == 0, random.below(2) == 0, random.below(2) == 0 ? none : very_many,
                        one);
+  }
+}
+
+// The CPU widens a and b, multiplies, and rounds c; here one kernel does it all with their addresses.
+void run_half_rows(const CommandList& list, const MatmulCase& c, DType dtype, Order order) {
+  const auto& commands = list.program()->commands;
+  ASSERT_EQ(commands.size(), 4u);
+  const auto address = [&](std::size_t command, std::size_t operand) {
+    float* x = nullptr;
+    std::memcpy(&x, commands[command].arguments.data() + operand * sizeof x, sizeof x);
+    return x;
+  };
+  const kernels::MatmulArguments arguments{address(0, 0), address(1, 0), address(3, 1), c.m, c.n, c.k, 0, 1};
+  const auto* bytes = reinterpret_cast<const std::byte*>(&arguments);
+  const auto* row = cuda::find_in_catalogue("matmul.few_rows." + std::string(to_string(dtype)));
+  run_choice(row->choose(*row, {{c.n, c.m, 1}, bytes, h100}), bytes, order);
+}
+
+TEST(Emulation, MatmulOfFewHalfRows) {
+  const MatmulCase cases[] = {{1, 9, 8, 0, 2},      {1, 7, 2051, 0, 2}, {2, 17, 264, 0, 2},
+                              {3, 8, 1032, 1, 2},   {4, 33, 520, 0, 2}, {4, 5, 3000, 0, 2e-6f},
+                              {1, 3, 100, 0, 3e-6f}};
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    for (const MatmulCase& c : cases) {
+      const Encode encode = [&](CaseEncoder& e) {
+        const Tensor to = shifted(e, 3, dtype, {c.m, c.n}, c.skip, 0, 0);
+        matmul(e, shifted(e, 1, dtype, {c.m, c.k}, c.skip, -c.scale, c.scale),
+               shifted(e, 2, dtype, {c.n, c.k}, c.skip, -c.scale, c.scale), to, {.transpose_b = true});
+        return Tensors{to};
+      };
+      const auto want =
+          outputs(encode, [](const CommandList& list) { list.program()->device.submit(list).wait(); });
+      for (const Order order : orders) {
+        const auto got =
+            outputs(encode, [&](const CommandList& list) { run_half_rows(list, c, dtype, order); });
+        EXPECT_TRUE(same_bits(got[0], want[0])) << c.m << " x " << c.n << " x " << c.k;
+      }
+    }
   }
 }
 

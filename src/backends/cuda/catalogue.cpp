@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/format.h"
+#include "kernels/matmul/matmul.h"
 
 namespace silica::cuda {
 
@@ -235,10 +236,36 @@ struct Panels {
   const MatmulSizes s;
 };
 
+// The kernel of few_rows.h, in elements of `type`.
+Choice choose_few_rows(const Choice& base, const MatmulSizes& s, std::string_view type, int architecture) {
+  constexpr std::uint64_t k_block = 256, columns = 8, blocks_of_warp = 4, stages = 3, line = 36;
+  const std::uint64_t blocks = ceil_div(s.k, k_block);
+  unsigned warps = 1;
+  while (warps < 4 && warps * blocks_of_warp < blocks && architecture >= 80) warps *= 2;
+  const std::uint64_t lines = 32 + blocks_of_warp * s.m;
+  Choice choice = base;
+  choice.function = message("FewRows<", type, ", ", s.m, ", ", warps, ">::run_group");
+  choice.arguments = message("FewRowsArguments<", type, ">");
+  choice.threads = warps * 32;
+  choice.blocks = ceil_div(s.n, columns);
+  choice.shared_bytes =
+      static_cast<unsigned>((warps * stages * lines * line + blocks * s.m * columns) * sizeof(float));
+  return choice;
+}
+
+// Of 16 bits, which has no other kernel.
+Choice choose_half_rows(const CatalogueRow& row, const Request& request) {
+  MatmulSizes s{};
+  std::memcpy(&s, request.arguments, sizeof s);
+  return choose_few_rows(row.base, s, row.base.arguments, request.architecture);
+}
+
 Choice choose_matmul(const CatalogueRow& row, const Request& request) {
   constexpr std::uint64_t side = 128, split_cols = 64, k_block = 256, few_rows = 8;
   MatmulSizes s{};
   std::memcpy(&s, request.arguments, sizeof s);
+  if (request.grid.z == 1 && kernels::is_few_rows(s.m, s.k, s.transpose_a != 0, s.transpose_b != 0))
+    return choose_few_rows(row.base, s, "F32", request.architecture);
   if (Panels panels(s); panels.fits(request)) return panels.choose(row.base, request.scratch);
   Choice choice = row.base;
   choice.defines = message("#define SILICA_TRANSPOSE_A ", s.transpose_a, "\n#define SILICA_TRANSPOSE_B ",
@@ -336,6 +363,8 @@ std::vector<CatalogueRow> make_catalogue() {
   add_map_family(rows);
   add_row_family(rows);
   rows.push_back({"matmul.matmul.f32", choose_matmul, {"matmul", "", "MatmulArguments", "", 0, 0}});
+  rows.push_back({"matmul.few_rows.f16", choose_half_rows, {"matmul", "", "F16", "", 0, 0}});
+  rows.push_back({"matmul.few_rows.bf16", choose_half_rows, {"matmul", "", "BF16", "", 0, 0}});
   add_layout_family(rows);
   add_embedding_family(rows);
   rows.push_back(
