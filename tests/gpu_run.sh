@@ -99,14 +99,18 @@ vulkan() {
 
 check() { step all-inputs 600 "$build/apps/silica/silica" check --device cuda --exhaustive; }
 
+# Every test that computes on a device, under each tool.
 sanitize() {
-  local sanitizer
+  local sanitizer tool test
   sanitizer=$(command -v compute-sanitizer || ls "$CUDA_HOME"/bin/compute-sanitizer 2>/dev/null)
   [ -n "$sanitizer" ] || { report sanitizer 1 "compute-sanitizer is not installed"; return; }
-  local tool
+  export SILICA_TEST_DEVICES=cuda
   for tool in memcheck racecheck initcheck synccheck; do
-    step "$tool" 100 "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 5 "$build/tests/cuda/cuda_device_test" \
-      --gtest_filter='Cuda.EveryOp:Cuda.RowSizes:Cuda.LargeMatmul:Cuda.IsExact' &
+    for test in "$build"/tests/cuda/cuda_device_test "$build"/tests/{op_*,tape*,encoder,registry,threads}_test; do
+      while [ "$(jobs -rp | wc -l)" -ge 12 ]; do wait -n; done
+      step "$tool-$(basename "$test")" 400 "$sanitizer" --tool "$tool" --error-exitcode 9 --report-api-errors no --print-limit 5 \
+        "$test" --gtest_brief=1 --gtest_filter='-*OutOfMemory*:*Fault*:*TrainingSteps*' &
+    done
   done
   wait
 }

@@ -33,7 +33,7 @@ template <class T, u32 rows, u32 warps> struct FewRows {
         return;
       }
       Element* element = reinterpret_cast<Element*>(to);
-#pragma unroll
+#pragma unroll 1
       for (u32 e = 0; e < run; ++e) element[e] = inside && p + e < args.k ? line_begin[p + e] : Element(0);
     }
 
@@ -93,12 +93,14 @@ template <class T, u32 rows, u32 warps> struct FewRows {
       }
       end_async_group();
     };
-    for (u32 s = 0; s < stages - 1; ++s) fetch(s);
     float sum[rows] = {};
-    for (u64 s = 0; s < count; ++s) {
+#pragma unroll 1
+    for (u64 fetched = 0; fetched < count + stages - 1; ++fetched) {
       wait_async_groups<stages - 2>();
       __syncwarp();
-      fetch(s + stages - 1);
+      fetch(fetched);
+      if (fetched < stages - 1) continue;
+      const u64 s = fetched - (stages - 1);
       const u64 block = (warp + s / steps * warps) * blocks + lane / columns;
       const u64 begin = block * k_block + s % steps * line;
       const float* stage = stages_of_warp + s % stages * (lines * line_step);

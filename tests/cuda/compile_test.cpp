@@ -26,8 +26,8 @@ struct Kernel {
 std::vector<Arguments> argument_blocks(const CatalogueRow& row) {
   std::vector<Arguments> blocks;
   if (row.name.starts_with("matmul.few_rows.")) {
-    for (const std::uint64_t m : {1u, 2u, 3u, 4u}) {
-      for (const std::uint64_t k : {256u, 2048u, 4096u}) {
+    for (const std::uint64_t m : {1u, 4u}) {
+      for (const std::uint64_t k : {256u, 4096u}) {
         const kernels::MatmulArguments arguments{nullptr, nullptr, nullptr, m, 516, k, 0, 1};
         std::memcpy(blocks.emplace_back(Arguments{}).data(), &arguments, sizeof arguments);
       }

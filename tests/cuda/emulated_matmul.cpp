@@ -46,21 +46,21 @@ namespace silica::test {
     ADD_SPLIT(space, 1, 8) ADD_SPLIT(space, 2, 8) ADD_SPLIT(space, 4, 8) ADD_SPLIT(space, 8, 8)             \
   }
 
-#define ADD_FEW_ROWS(type, rows)                                   \
-  kernels["FewRows<" #type ", " #rows ", 1>::run_group"] =         \
-      emulated(&straight_wide::FewRows<type, rows, 1>::run_group); \
-  kernels["FewRows<" #type ", " #rows ", 2>::run_group"] =         \
-      emulated(&straight_wide::FewRows<type, rows, 2>::run_group); \
-  kernels["FewRows<" #type ", " #rows ", 4>::run_group"] =         \
-      emulated(&straight_wide::FewRows<type, rows, 4>::run_group);
-#define ADD_FEW_ROWS_OF(type) \
-  ADD_FEW_ROWS(type, 1) ADD_FEW_ROWS(type, 2) ADD_FEW_ROWS(type, 3) ADD_FEW_ROWS(type, 4)
+#define ADD_FEW_ROWS(type, rows, warps)                             \
+  kernels["FewRows<" #type ", " #rows ", " #warps ">::run_group"] = \
+      emulated(&straight_wide::FewRows<type, rows, warps>::run_group);
+#define ADD_FEW_ROWS_OF(type, rows) \
+  ADD_FEW_ROWS(type, rows, 1)       \
+  ADD_FEW_ROWS(type, rows, 2) ADD_FEW_ROWS(type, rows, 4) ADD_FEW_ROWS(type, rows, 8)
+#define ADD_FEW_ROWS_OF_TYPE(type) \
+  ADD_FEW_ROWS_OF(type, 1)         \
+  ADD_FEW_ROWS_OF(type, 2) ADD_FEW_ROWS_OF(type, 3) ADD_FEW_ROWS_OF(type, 4)
 
 #if SILICA_TRANSPOSE_A
 void add_emulated_few_rows(EmulatedKernels& kernels) {
-  ADD_FEW_ROWS_OF(F32)
-  ADD_FEW_ROWS_OF(F16)
-  ADD_FEW_ROWS_OF(BF16)
+  ADD_FEW_ROWS_OF_TYPE(F32)
+  ADD_FEW_ROWS_OF_TYPE(F16)
+  ADD_FEW_ROWS_OF_TYPE(BF16)
 }
 void add_emulated_panels(EmulatedKernels& kernels) {
   kernels["#define SILICA_BLOCKS 2\nmatmul_panels"] = emulated(&straight_wide::matmul_panels);

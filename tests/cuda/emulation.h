@@ -61,7 +61,7 @@ inline int __ffs(int x) { return __builtin_ffs(x); }
 
 // Shared memory of the launch, and copies into it, which are done at once.
 inline float* dynamic_shared() {
-  alignas(16) static float memory[25000];
+  alignas(16) static float memory[227 * 256];  // as much as a block can have
   return memory;
 }
 inline void copy_async(float* to, const float* from, bool inside) {

@@ -238,18 +238,21 @@ struct Panels {
 
 // The kernel of few_rows.h, in elements of `type`.
 Choice choose_few_rows(const Choice& base, const MatmulSizes& s, std::string_view type, int architecture) {
-  constexpr std::uint64_t k_block = 256, columns = 8, blocks_of_warp = 4, stages = 3, line = 36;
-  const std::uint64_t blocks = ceil_div(s.k, k_block);
+  constexpr std::uint64_t k_block = 256, columns = 8, blocks_of_warp = 4, stages = 3, line = 36, kib = 1024;
+  const std::uint64_t blocks = ceil_div(s.k, k_block), lines = 32 + blocks_of_warp * s.m;
+  const auto shared_bytes = [&](unsigned warps) {
+    return static_cast<unsigned>(sizeof(float) * (warps * stages * lines * line + blocks * s.m * columns));
+  };
+  const bool has_much = architecture == 80 || architecture == 90 || architecture == 100;
+  const std::uint64_t most_shared = (architecture < 80 ? 48 : has_much ? 160 : 96) * kib;
   unsigned warps = 1;
-  while (warps < 4 && warps * blocks_of_warp < blocks && architecture >= 80) warps *= 2;
-  const std::uint64_t lines = 32 + blocks_of_warp * s.m;
+  while (warps < 8 && warps * blocks_of_warp < blocks && shared_bytes(2 * warps) <= most_shared) warps *= 2;
   Choice choice = base;
   choice.function = message("FewRows<", type, ", ", s.m, ", ", warps, ">::run_group");
   choice.arguments = message("FewRowsArguments<", type, ">");
   choice.threads = warps * 32;
   choice.blocks = ceil_div(s.n, columns);
-  choice.shared_bytes =
-      static_cast<unsigned>((warps * stages * lines * line + blocks * s.m * columns) * sizeof(float));
+  choice.shared_bytes = shared_bytes(warps);
   return choice;
 }
 
