@@ -6,73 +6,65 @@
 #include "kernels/vulkan.h"
 
 layout(local_size_x = 256) in;
-// 2 * the line of the op's row in ops.inc, + 1 for its backward; or one of the constants below.
+// Without SILICA_ROW 0 casts and 1 fills; with it 0 is the op of that row of ops.inc, and 1 its backward.
 layout(constant_id = 0) const int kernel = 0;
 layout(constant_id = 1) const uint inputs = 1;
 layout(constant_id = 2) const uint outputs = 1;
 layout(constant_id = 3) const uint from = 0;  // dtypes: vulkan.h
 layout(constant_id = 4) const uint to = 0;
 
-const int kernel_cast = 1;
-const int kernel_fill = 2;
 const uint per_thread = 4;
 
 #define INPUT(j) load_as(from, word[j], i)
 
+#ifdef SILICA_ROW
 #define SILICA_UNARY(op, y, derivative) \
-  case 2 * __LINE__: {                  \
+  if (kernel == 0) {                    \
     float x = INPUT(0);                 \
     r0 = y;                             \
-    break;                              \
-  }                                     \
-  case 2 * __LINE__ + 1: {              \
+  } else {                              \
     float x = INPUT(0);                 \
     float dy = INPUT(1);                \
     r0 = dy * (derivative);             \
-    break;                              \
   }
 #define SILICA_UNARY_LINEAR(op, y) \
-  case 2 * __LINE__: {             \
-    float x = INPUT(0);            \
-    r0 = y;                        \
-    break;                         \
-  }
+  float x = INPUT(0);              \
+  r0 = y;
 #define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_UNARY_LINEAR(op, y)
-#define SILICA_BINARY_FORWARD(c) \
-  case 2 * __LINE__: {           \
-    float a = INPUT(0);          \
-    float b = INPUT(1);          \
-    r0 = c;                      \
-    break;                       \
-  }
 #define SILICA_BINARY(op, c, da, db) \
-  SILICA_BINARY_FORWARD(c)           \
-  case 2 * __LINE__ + 1: {           \
-    float a = INPUT(0);              \
-    float b = INPUT(1);              \
+  float a = INPUT(0);                \
+  float b = INPUT(1);                \
+  if (kernel == 0) {                 \
+    r0 = c;                          \
+  } else {                           \
     float dc = INPUT(2);             \
     r0 = da;                         \
     r1 = db;                         \
-    break;                           \
   }
 #define SILICA_BINARY_LINEAR(op, c, da, db) \
-  SILICA_BINARY_FORWARD(c)                  \
-  case 2 * __LINE__ + 1: {                  \
+  if (kernel == 0) {                        \
+    float a = INPUT(0);                     \
+    float b = INPUT(1);                     \
+    r0 = c;                                 \
+  } else {                                  \
     float dc = INPUT(0);                    \
     r0 = da;                                \
     r1 = db;                                \
-    break;                                  \
   }
 #define SILICA_BINARY_SCALAR(op, c, da, db) SILICA_BINARY_LINEAR(op, c, da, db)
+#else
+#define SILICA_ROW \
+  if (kernel == 0) { \
+    r0 = INPUT(0);   \
+  } else {           \
+    r0 = s;          \
+  }
+#endif
 
 void element(uint64_t i, float s) {
   precise float r0 = 0.0f;
   precise float r1 = 0.0f;
-  switch (kernel) {
-    case kernel_cast: r0 = INPUT(0); break;
-    case kernel_fill: r0 = s; break;
-#include "kernels/ops.inc"
-  }
+  SILICA_ROW
   store_as(to, word[inputs], i, r0);
   if (outputs > 1) store_as(to, word[inputs + 1], i, r1);
 }
