@@ -26,33 +26,38 @@ constexpr std::uint32_t emulate_div_id = 100, emulate_sqrt_id = 101;
 
 class Table {
  public:
-  explicit Table(const Primitives& primitives) : primitives_(primitives) {}
+  explicit Table(const Primitives& of_device) : primitives(of_device) {}
 
   // `values` are the constants 0, 1, ...
   void add(std::string name, const Module& module, Tile tile, std::initializer_list<std::uint32_t> values) {
-    SpirvSource source{primitives_.emulate_fma ? module.emulated : module.native, tile, {}};
+    SpirvSource source{primitives.emulate_fma ? module.emulated : module.native, tile, {}};
     std::uint32_t id = 0;
     for (const std::uint32_t value : values) source.constants.emplace_back(id++, value);
-    source.constants.emplace_back(emulate_div_id, primitives_.emulate_div);
-    source.constants.emplace_back(emulate_sqrt_id, primitives_.emulate_sqrt);
+    source.constants.emplace_back(emulate_div_id, primitives.emulate_div);
+    source.constants.emplace_back(emulate_sqrt_id, primitives.emulate_sqrt);
     kernels.emplace_back(std::move(name), KernelSource{.cpu = {}, .vulkan = std::move(source)});
   }
 
+  const Primitives& primitives;
   std::vector<std::pair<std::string, KernelSource>> kernels;
-
- private:
-  const Primitives& primitives_;
 };
 
 constexpr DType map_dtypes[] = {DType::f32, DType::f16, DType::bf16};
 constexpr std::uint32_t kernel_cast = 0, kernel_fill = 1;  // of the module without a row of ops.inc
-constexpr Tile map_tile{1024}, byte_tile{4096};
+constexpr Tile byte_tile{4096};
+constexpr std::uint32_t map_threads = 64;
+
+// The elements of a thread, all of which it loads at once: few where they take many registers.
+std::uint32_t map_elements(const Table& table, std::uint32_t operands) {
+  return operands > 4 || table.primitives.emulate_fma ? 8 : 16;
+}
 
 void add_map(Table& table, std::string_view op, const Module& module, std::uint32_t kernel,
              std::uint32_t inputs, std::uint32_t outputs) {
+  const std::uint32_t elements = map_elements(table, inputs + outputs);
   for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
-    table.add(message("map.", op, ".", to_string(map_dtypes[d])), module, map_tile,
-              {kernel, inputs, outputs, d, d});
+    table.add(message("map.", op, ".", to_string(map_dtypes[d])), module, Tile{map_threads * elements},
+              {kernel, inputs, outputs, d, d, elements});
   }
 }
 
@@ -68,11 +73,12 @@ void add_maps(Table& table) {
 #define SILICA_BINARY_SCALAR(op, ...) SILICA_BINARY_LINEAR(op)
 #include "kernels/ops.inc"
   add_map(table, "fill", map_module, kernel_fill, 0, 1);
+  const std::uint32_t elements = map_elements(table, 2);
   for (std::uint32_t from = 0; from < std::size(map_dtypes); ++from) {
     for (std::uint32_t to = 0; to < std::size(map_dtypes); ++to) {
       if (from == to) continue;
       table.add(message("map.cast.", to_string(map_dtypes[from]), ".", to_string(map_dtypes[to])), map_module,
-                map_tile, {kernel_cast, 1, 1, from, to});
+                Tile{map_threads * elements}, {kernel_cast, 1, 1, from, to, elements});
     }
   }
   table.add("map.zero", bytes_module, byte_tile, {0});
