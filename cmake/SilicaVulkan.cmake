@@ -84,7 +84,7 @@ function(silica_add_vulkan_backend target)
     src/backends/vulkan/allocator.cpp src/backends/vulkan/context.cpp
     src/backends/vulkan/device.cpp src/backends/vulkan/kernels.cpp src/backends/vulkan/loader.cpp
     src/backends/vulkan/memory.cpp src/backends/vulkan/pipeline.cpp src/backends/vulkan/probe.cpp
-    src/backends/vulkan/queue.cpp)
+    src/backends/vulkan/queue.cpp src/backends/vulkan/spirv.cpp)
   set_source_files_properties(src/backends/vulkan/kernels.cpp PROPERTIES OBJECT_DEPENDS "${headers}")
   target_include_directories(${target} SYSTEM PRIVATE ${folder} ${SILICA_VULKAN_HEADERS})
   target_link_libraries(${target} PRIVATE ${CMAKE_DL_LIBS})
