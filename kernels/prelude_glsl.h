@@ -3,7 +3,8 @@
 //
 // SILICA_EMULATE_FMA: for a device whose fma() rounds twice; needs shaderFloat64. For division and square
 // roots that are not correctly rounded (Vulkan allows 2.5 ulp) there are specialisation constants, set when a
-// pipeline is built. Float controls are added then too (src/backends/vulkan/pipeline.cpp).
+// pipeline is built. Float controls, and NoContraction on fma(), which glslang leaves out, are
+// added then too (src/backends/vulkan/spirv.cpp).
 layout(constant_id = 100) const bool emulate_div_ = false;
 layout(constant_id = 101) const bool emulate_sqrt_ = false;
 

@@ -13,6 +13,7 @@ layout(push_constant, std430) uniform Arguments { uint64_t word[16]; };
 layout(buffer_reference, std430, buffer_reference_align = 1) buffer Byte { uint8_t value; };
 layout(buffer_reference, std430, buffer_reference_align = 2) buffer Half { uint16_t value; };
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer Word { uint value; };
+layout(buffer_reference, std430, buffer_reference_align = 16) buffer Words4 { uvec4 value; };
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer Float { float value; };
 
 float load(uint64_t address, uint64_t i) { return Float(address + i * 4ul).value; }

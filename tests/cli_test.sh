@@ -145,6 +145,13 @@ for threads in 1 2 3 16; do
   [ "$(digest a.log)" = "$(digest b.log)" ] && pass "$threads threads: the same digest" ||
     fail "$threads threads: the same digest" "$(cat b.log)"
 done
+case ",${SILICA_TEST_DEVICES-}," in
+  *,vulkan,*)
+    expect 0 'on vulkan:' 'training on vulkan' "$silica" train $small --device vulkan --out b.safetensors
+    [ "$(digest a.log)" = "$(digest output)" ] && pass 'vulkan: the same digest' ||
+      fail 'vulkan: the same digest' "$(cat output)"
+    ;;
+esac
 cmp -s a.safetensors b.safetensors && pass 'the same file' || fail 'the same file' 'they differ'
 "$silica" train $small --seed 2 --out b.safetensors >b.log 2>&1
 [ "$(digest a.log)" != "$(digest b.log)" ] && pass 'another seed: another digest' ||

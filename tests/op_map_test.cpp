@@ -33,7 +33,6 @@ TEST_P(Map, EveryOpHasADefinition) {
 }
 
 TEST_P(Map, F32AgainstTheDefinition) {
-  SILICA_LEAVE_OUT_SOFTWARE();
   std::printf("%-18s %8s   at\n", "op", "max ulp");
   for (const ElementwiseOp& op : elementwise_ops()) {
     const Definition& definition = definitions().at(op.name);
@@ -86,7 +85,6 @@ TEST_P(Map, F32AtSpecialValues) {
 
 // f16 and bf16 are storage: the f32 result, rounded once.
 TEST_P(Map, HalvesAreTheF32ResultRoundedOnce) {
-  SILICA_LEAVE_OUT_SOFTWARE();
   for (const ElementwiseOp& op : elementwise_ops()) {
     for (const DType dtype : {DType::f16, DType::bf16}) {
       std::vector<std::vector<float>> in;
@@ -115,7 +113,6 @@ std::vector<float> every_half(DType dtype) {
 }
 
 TEST_P(Map, UnaryOpsOnEveryHalf) {
-  SILICA_LEAVE_OUT_SOFTWARE();
   for (const ElementwiseOp& op : elementwise_ops()) {
     if (op.inputs != 1 || op.outputs != 1) continue;
     for (const DType dtype : {DType::f16, DType::bf16}) {

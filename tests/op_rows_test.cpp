@@ -156,7 +156,6 @@ TEST_P(Rows, AreWithinTheirBoundsAndHaveTheBitsOfTheCpu) {
 }
 
 TEST_P(Rows, HalvesAreTheF32ResultRoundedOnce) {
-  SILICA_LEAVE_OUT_SOFTWARE();
   Random random(2);
   for (const RowOp& op : row_ops()) {
     for (int i = 0; i < (on_cpu() ? 30 : 3); ++i) {

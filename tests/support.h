@@ -47,13 +47,6 @@ inline std::vector<std::string> listed(const char* variable, std::string_view ot
 
 inline std::vector<std::string> device_names() { return listed("SILICA_TEST_DEVICES", "cpu"); }
 
-// For what walks over every op: a software driver takes minutes to compile all kernels, and vulkan_test
-// compares the bits of all of them with the CPU's, of which the rest follows.
-#define SILICA_LEAVE_OUT_SOFTWARE()                                                          \
-  if (device().info().software) {                                                            \
-    GTEST_SKIP() << "a software driver: its bits are the CPU's, which vulkan_test asks for"; \
-  }
-
 // A test suite that runs on every device under test.
 class DeviceTest : public ::testing::TestWithParam<std::string> {
  public:

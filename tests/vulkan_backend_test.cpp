@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "backends/vulkan/spirv.h"
 #include "vulkan_support.h"
 
 namespace silica::test {
@@ -332,6 +333,42 @@ TEST(VulkanKernel, WithoutSpirvIsRefused) {
   };
   EXPECT_EQ(code("cpu_only"), ErrorCode::unsupported);
   EXPECT_EQ(code("nonsense"), ErrorCode::compile_failed);
+}
+
+// How often these words follow each other.
+std::ptrdiff_t occurrences(const std::vector<std::uint32_t>& words, std::vector<std::uint32_t> pattern) {
+  std::ptrdiff_t n = 0;
+  for (auto at = words.begin();
+       (at = std::search(at, words.end(), pattern.begin(), pattern.end())) != words.end(); ++at) {
+    ++n;
+  }
+  return n;
+}
+
+TEST(VulkanKernel, AModuleAsksForWhatTheDeviceOffersAndKeepsFmaWhole) {
+  const auto words = vulkan::probe_source(false).words;
+  const std::vector<std::uint32_t> original(words.begin(), words.end());
+  const std::vector<std::uint32_t> preserve = {4459, 32}, to_even = {4462, 32};
+  VkPhysicalDeviceVulkan12Properties properties{};
+  const auto without = vulkan::exact_module(words, properties);
+  EXPECT_EQ(occurrences(without, preserve) + occurrences(without, to_even), 0);
+  properties.shaderDenormPreserveFloat32 = properties.shaderRoundingModeRTEFloat32 = VK_TRUE;
+  properties.denormBehaviorIndependence = properties.roundingModeIndependence =
+      VK_SHADER_FLOAT_CONTROLS_INDEPENDENCE_32_BIT_ONLY;
+  const auto with = vulkan::exact_module(words, properties);
+  EXPECT_EQ(occurrences(with, preserve), 1);
+  EXPECT_EQ(occurrences(with, to_even), 1);
+  EXPECT_EQ(with.size(), without.size() + 2 * (2 + 4));
+  EXPECT_EQ(vulkan::exact_module(with, properties), with) << "it says already what is asked for";
+
+  // glslang decorates + - * / but not fma().
+  const std::vector<std::uint32_t> fma = {12u | 8u << 16}, decoration = {71u | 3u << 16};
+  EXPECT_EQ(without.size(), original.size() + 3 * static_cast<std::size_t>(occurrences(original, fma)));
+  EXPECT_GT(occurrences(original, fma), 0);
+  EXPECT_EQ(occurrences(without, decoration), occurrences(original, decoration) + occurrences(original, fma));
+  std::vector<std::uint32_t> broken = original;
+  broken[5] = 0;  // an instruction of no words
+  EXPECT_EQ(vulkan::exact_module(broken, properties), broken);
 }
 
 // ---- the cache on disk

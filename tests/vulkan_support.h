@@ -34,36 +34,38 @@ inline VulkanBackend& backend_of(const Device& device) {
   return static_cast<VulkanBackend&>(*device.state().backend);
 }
 
-inline std::uint32_t widen(DType dtype, std::span<const std::byte> bytes, std::size_t i) {
-  std::uint32_t value = 0;
-  std::memcpy(&value, bytes.data() + i * size_of(dtype), size_of(dtype));
-  return value;
-}
-
-inline bool is_nan(DType dtype, std::uint32_t bits) {
-  switch (dtype) {
-    case DType::f32:
-      return (bits & 0x7fffffff) > 0x7f800000;
-    case DType::f16:
-      return (bits & 0x7fff) > 0x7c00;
-    case DType::bf16:
-      return (bits & 0x7fff) > 0x7f80;
-    default:
-      return false;
+// Equal to the bit, but for the payload of a NaN, which is above `infinity` without its sign.
+template <class Word>
+::testing::AssertionResult same_words(std::span<const std::byte> a, std::span<const std::byte> b,
+                                      Word infinity) {
+  constexpr Word magnitude = static_cast<Word>(-1) >> 1;
+  const auto at = [](std::span<const std::byte> bytes, std::size_t i) {
+    Word word;
+    std::memcpy(&word, bytes.data() + i * sizeof word, sizeof word);
+    return word;
+  };
+  for (std::size_t i = 0; i < a.size() / sizeof(Word); ++i) {
+    const Word p = at(a, i), q = at(b, i);
+    if (p == q || ((p & magnitude) > infinity && (q & magnitude) > infinity)) continue;
+    return ::testing::AssertionFailure() << "element " << i << " of " << a.size() / sizeof(Word) << " is 0x"
+                                         << std::hex << q << " on Vulkan, 0x" << p << " on the CPU";
   }
+  return ::testing::AssertionSuccess();
 }
 
-// Equal to the bit, but for the payload of a NaN.
 inline ::testing::AssertionResult same(const Tensor& a, const Tensor& b) {
   const std::vector<std::byte> x = bytes_of(a), y = bytes_of(b);
   if (x == y) return ::testing::AssertionSuccess();
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const std::uint32_t p = widen(a.dtype(), x, i), q = widen(a.dtype(), y, i);
-    if (p == q || (is_nan(a.dtype(), p) && is_nan(a.dtype(), q))) continue;
-    return ::testing::AssertionFailure() << "element " << i << " of " << a.size() << " is 0x" << std::hex << q
-                                         << " on Vulkan, 0x" << p << " on the CPU";
+  switch (a.dtype()) {
+    case DType::f32:
+      return same_words<std::uint32_t>(x, y, 0x7f800000);
+    case DType::f16:
+      return same_words<std::uint16_t>(x, y, 0x7c00);
+    case DType::bf16:
+      return same_words<std::uint16_t>(x, y, 0x7f80);
+    default:
+      return ::testing::AssertionFailure() << "integers differ";
   }
-  return ::testing::AssertionSuccess();
 }
 
 // Any bits: subnormals, infinities and NaN among them; every eighth value is of ordinary size.

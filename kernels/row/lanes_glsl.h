@@ -4,9 +4,8 @@
 #include "kernels/vulkan.h"
 
 layout(local_size_x = 256) in;
-layout(constant_id = 0) const int kernel = 0;
-layout(constant_id = 1) const uint dtype = 0;     // of all operands but those that are said to be f32
-layout(constant_id = 2) const bool flag = false;  // tells two kernels with one text apart
+layout(constant_id = 0) const uint dtype = 0;     // of all operands but those that are said to be f32
+layout(constant_id = 1) const bool flag = false;  // tells two kernels with one text apart
 
 const uint lanes = 256;
 shared float lane[lanes];

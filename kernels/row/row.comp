@@ -1,17 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Sums, means and norms of rows. Arguments as in row.cpp; the flag says that a norm is centered.
+// Sums, means and norms of rows, a module for each kernel (SilicaVulkan.cmake). Arguments as in row.cpp; the flag says
+// that a norm is centered.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "kernels/prelude_glsl.h"
 #include "kernels/row/lanes_glsl.h"
-
-const int kernel_sum = 0;
-const int kernel_sum_backward = 1;
-const int kernel_norm = 2;
-const int kernel_norm_statistics = 3;
-const int kernel_norm_backward = 4;
-const int kernel_norm_backward_weight = 5;
-const int kernel_norm_backward_bias = 6;
 
 float sum_of(uint64_t x, uint64_t cols) {
   precise float sum = 0.0f;
@@ -144,19 +137,11 @@ void column_sums(uint64_t group, bool weighted, uint64_t x, uint64_t dy, uint64_
   if (slot == 0 && column < cols) put(y, column, total);
 }
 
-void main() {
-  uint64_t group = group_number();
-  switch (kernel) {
-    case kernel_sum: sum(group); break;
-    case kernel_sum_backward: sum_backward(group); break;
-    case kernel_norm: norm(group); break;
-    case kernel_norm_statistics: norm_statistics(group); break;
-    case kernel_norm_backward: norm_backward(group); break;
-    case kernel_norm_backward_weight:
-      column_sums(group, true, word[0], word[1], word[2], word[3], word[4], word[5]);
-      break;
-    case kernel_norm_backward_bias:
-      column_sums(group, false, 0ul, word[0], 0ul, word[1], word[2], word[3]);
-      break;
-  }
+void norm_backward_weight(uint64_t group) {
+  column_sums(group, true, word[0], word[1], word[2], word[3], word[4], word[5]);
 }
+void norm_backward_bias(uint64_t group) {
+  column_sums(group, false, 0ul, word[0], 0ul, word[1], word[2], word[3]);
+}
+
+void main() { SILICA_KERNEL(group_number()); }

@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Softmax and the losses made of it. Arguments as in softmax.cpp; the flag says that the gradient is that of p.
+// Softmax and the losses made of it, a module for each kernel (SilicaVulkan.cmake). Arguments as in softmax.cpp; the
+// flag says that the gradient is that of p.
 // Exponentials are computed again where they are needed twice: a half could not keep them.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "kernels/prelude_glsl.h"
 #include "kernels/row/lanes_glsl.h"
-
-const int kernel_softmax = 0;
-const int kernel_softmax_backward = 1;
-const int kernel_log_softmax = 2;
-const int kernel_log_softmax_backward = 3;
-const int kernel_cross_entropy = 4;
-const int kernel_cross_entropy_backward = 5;
-const int kernel_kl_divergence = 6;
-const int kernel_kl_divergence_backward = 7;
 
 float exponential(uint64_t x, uint64_t i, float most) {
   precise float difference = get(x, i) - most;
@@ -46,7 +38,7 @@ FORMULA(float) log_probability(Distribution d, uint64_t x, uint64_t i) {
   return value;
 }
 
-void softmax(uint64_t row, bool logarithm) {
+void distribution_of(uint64_t row, bool logarithm) {
   uint64_t cols = word[2];
   uint64_t x = row_at(word[0], row, cols);
   uint64_t y = row_at(word[1], row, cols);
@@ -59,6 +51,9 @@ void softmax(uint64_t row, bool logarithm) {
     }
   }
 }
+
+void softmax(uint64_t row) { distribution_of(row, false); }
+void log_softmax(uint64_t row) { distribution_of(row, true); }
 
 void softmax_backward(uint64_t row) {
   uint64_t cols = word[3];
@@ -152,16 +147,4 @@ void kl_divergence_backward(uint64_t row) {
   }
 }
 
-void main() {
-  uint64_t row = group_number();
-  switch (kernel) {
-    case kernel_softmax: softmax(row, false); break;
-    case kernel_softmax_backward: softmax_backward(row); break;
-    case kernel_log_softmax: softmax(row, true); break;
-    case kernel_log_softmax_backward: log_softmax_backward(row); break;
-    case kernel_cross_entropy: cross_entropy(row); break;
-    case kernel_cross_entropy_backward: cross_entropy_backward(row); break;
-    case kernel_kl_divergence: kl_divergence(row); break;
-    case kernel_kl_divergence_backward: kl_divergence_backward(row); break;
-  }
-}
+void main() { SILICA_KERNEL(group_number()); }

@@ -26,40 +26,45 @@ constexpr std::uint32_t emulate_div_id = 100, emulate_sqrt_id = 101;
 
 class Table {
  public:
-  explicit Table(const Primitives& primitives) : primitives_(primitives) {}
+  explicit Table(const Primitives& of_device) : primitives(of_device) {}
 
   // `values` are the constants 0, 1, ...
   void add(std::string name, const Module& module, Tile tile, std::initializer_list<std::uint32_t> values) {
-    SpirvSource source{primitives_.emulate_fma ? module.emulated : module.native, tile, {}};
+    SpirvSource source{primitives.emulate_fma ? module.emulated : module.native, tile, {}};
     std::uint32_t id = 0;
     for (const std::uint32_t value : values) source.constants.emplace_back(id++, value);
-    source.constants.emplace_back(emulate_div_id, primitives_.emulate_div);
-    source.constants.emplace_back(emulate_sqrt_id, primitives_.emulate_sqrt);
+    source.constants.emplace_back(emulate_div_id, primitives.emulate_div);
+    source.constants.emplace_back(emulate_sqrt_id, primitives.emulate_sqrt);
     kernels.emplace_back(std::move(name), KernelSource{.cpu = {}, .vulkan = std::move(source)});
   }
 
+  const Primitives& primitives;
   std::vector<std::pair<std::string, KernelSource>> kernels;
-
- private:
-  const Primitives& primitives_;
 };
 
 constexpr DType map_dtypes[] = {DType::f32, DType::f16, DType::bf16};
-constexpr std::uint32_t kernel_cast = 1, kernel_fill = 2;
-constexpr Tile map_tile{1024}, byte_tile{4096};
+constexpr std::uint32_t kernel_cast = 0, kernel_fill = 1;  // of the module without a row of ops.inc
+constexpr Tile byte_tile{4096};
+constexpr std::uint32_t map_threads = 64;
 
-void add_map(Table& table, std::string_view op, std::uint32_t kernel, std::uint32_t inputs,
-             std::uint32_t outputs) {
+// The elements of a thread, all of which it loads at once: few where they take many registers.
+std::uint32_t map_elements(const Table& table, std::uint32_t operands) {
+  return operands > 4 || table.primitives.emulate_fma ? 8 : 16;
+}
+
+void add_map(Table& table, std::string_view op, const Module& module, std::uint32_t kernel,
+             std::uint32_t inputs, std::uint32_t outputs) {
+  const std::uint32_t elements = map_elements(table, inputs + outputs);
   for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
-    table.add(message("map.", op, ".", to_string(map_dtypes[d])), map_module, map_tile,
-              {kernel, inputs, outputs, d, d});
+    table.add(message("map.", op, ".", to_string(map_dtypes[d])), module, Tile{map_threads * elements},
+              {kernel, inputs, outputs, d, d, elements});
   }
 }
 
 void add_maps(Table& table) {
-#define SILICA_FORWARD(op, inputs) add_map(table, #op, 2 * __LINE__, inputs, 1);
+#define SILICA_FORWARD(op, inputs) add_map(table, #op, map_##op##_module, 0, inputs, 1);
 #define SILICA_BACKWARD(op, inputs, outputs) \
-  add_map(table, #op "_backward", 2 * __LINE__ + 1, inputs, outputs);
+  add_map(table, #op "_backward", map_##op##_module, 1, inputs, outputs);
 #define SILICA_UNARY(op, ...) SILICA_FORWARD(op, 1) SILICA_BACKWARD(op, 2, 1)
 #define SILICA_UNARY_LINEAR(op, ...) SILICA_FORWARD(op, 1)
 #define SILICA_UNARY_SCALAR(op, ...) SILICA_FORWARD(op, 1)
@@ -67,47 +72,48 @@ void add_maps(Table& table) {
 #define SILICA_BINARY_LINEAR(op, ...) SILICA_FORWARD(op, 2) SILICA_BACKWARD(op, 1, 2)
 #define SILICA_BINARY_SCALAR(op, ...) SILICA_BINARY_LINEAR(op)
 #include "kernels/ops.inc"
-  add_map(table, "fill", kernel_fill, 0, 1);
+  add_map(table, "fill", map_module, kernel_fill, 0, 1);
+  const std::uint32_t elements = map_elements(table, 2);
   for (std::uint32_t from = 0; from < std::size(map_dtypes); ++from) {
     for (std::uint32_t to = 0; to < std::size(map_dtypes); ++to) {
       if (from == to) continue;
       table.add(message("map.cast.", to_string(map_dtypes[from]), ".", to_string(map_dtypes[to])), map_module,
-                map_tile, {kernel_cast, 1, 1, from, to});
+                Tile{map_threads * elements}, {kernel_cast, 1, 1, from, to, elements});
     }
   }
   table.add("map.zero", bytes_module, byte_tile, {0});
   table.add("map.copy", bytes_module, byte_tile, {1});
 }
 
-// The numbers are those of kernels/row/*.comp.
 void add_rows(Table& table) {
   constexpr Tile columns{32};
   for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
-    const auto add = [&](std::string_view name, const Module& module, std::uint32_t kernel,
-                         std::uint32_t flag = 0, Tile tile = {}) {
-      table.add(message("row.", name, ".", to_string(map_dtypes[d])), module, tile, {kernel, d, flag});
+    const auto add = [&](std::string_view name, const Module& module, std::uint32_t flag = 0,
+                         Tile tile = {}) {
+      table.add(message("row.", name, ".", to_string(map_dtypes[d])), module, tile, {d, flag});
     };
     for (const std::string name : {"sum", "mean"}) {
-      add(name, row_module, 0);
-      add(name + "_backward", row_module, 1);
+      add(name, row_sum_module);
+      add(name + "_backward", row_sum_backward_module);
     }
     for (const std::string name : {"rms_norm", "l2_norm", "layer_norm"}) {
       const std::uint32_t centered = name == "layer_norm";
-      add(name, row_module, 2, centered);
-      add(name + "_backward_statistics", row_module, 3, centered);
-      add(name + "_backward", row_module, 4, centered);
-      if (name != "l2_norm") add(name + "_backward_weight", row_module, 5, centered, columns);
+      add(name, row_norm_module, centered);
+      add(name + "_backward_statistics", row_norm_statistics_module, centered);
+      add(name + "_backward", row_norm_backward_module, centered);
+      if (name != "l2_norm")
+        add(name + "_backward_weight", row_norm_backward_weight_module, centered, columns);
     }
-    add("layer_norm_backward_bias", row_module, 6, 0, columns);
-    add("softmax", softmax_module, 0);
-    add("softmax_backward", softmax_module, 1);
-    add("log_softmax", softmax_module, 2);
-    add("log_softmax_backward", softmax_module, 3);
-    add("cross_entropy", softmax_module, 4);
-    add("cross_entropy_backward", softmax_module, 5);
-    add("kl_divergence", softmax_module, 6);
-    add("kl_divergence_backward_p", softmax_module, 7, 1);
-    add("kl_divergence_backward_q", softmax_module, 7, 0);
+    add("layer_norm_backward_bias", row_norm_backward_bias_module, 0, columns);
+    add("softmax", softmax_softmax_module);
+    add("softmax_backward", softmax_softmax_backward_module);
+    add("log_softmax", softmax_log_softmax_module);
+    add("log_softmax_backward", softmax_log_softmax_backward_module);
+    add("cross_entropy", softmax_cross_entropy_module);
+    add("cross_entropy_backward", softmax_cross_entropy_backward_module);
+    add("kl_divergence", softmax_kl_divergence_module);
+    add("kl_divergence_backward_p", softmax_kl_divergence_backward_module, 1);
+    add("kl_divergence_backward_q", softmax_kl_divergence_backward_module, 0);
   }
 }
 

@@ -3,64 +3,12 @@
 #include <cstring>
 
 #include "backends/vulkan/context.h"
+#include "backends/vulkan/spirv.h"
 #include "core/format.h"
 
 namespace silica::vulkan {
 
 namespace {
-
-// The words of SPIR-V that are needed here; from the SPIR-V specification, sections 2.3 and 3.
-namespace spirv {
-constexpr std::uint32_t magic = 0x07230203, version_1_4 = 0x00010400, header_words = 5;
-constexpr std::uint32_t op_entry_point = 15, op_execution_mode = 16, op_capability = 17;
-struct Control {
-  std::uint32_t capability, mode;
-};
-constexpr Control denorm_preserve{4464, 4459}, inf_nan_preserve{4466, 4461}, round_to_even{4467, 4462};
-constexpr std::uint32_t first_control_mode = 4459, last_control_mode = 4463;
-}  // namespace spirv
-
-std::vector<spirv::Control> offered_controls(const VkPhysicalDeviceVulkan12Properties& properties) {
-  std::vector<spirv::Control> controls;
-  // Where the widths are not independent, a mode for one width alone would not be valid.
-  constexpr auto none = VK_SHADER_FLOAT_CONTROLS_INDEPENDENCE_NONE;
-  if (properties.shaderDenormPreserveFloat32 != 0 && properties.denormBehaviorIndependence != none) {
-    controls.push_back(spirv::denorm_preserve);
-  }
-  if (properties.shaderSignedZeroInfNanPreserveFloat32 != 0) controls.push_back(spirv::inf_nan_preserve);
-  if (properties.shaderRoundingModeRTEFloat32 != 0 && properties.roundingModeIndependence != none) {
-    controls.push_back(spirv::round_to_even);
-  }
-  return controls;
-}
-
-// A copy of the module with the controls, for the whole of f32. A module that is not as it should be is
-// returned as it is, for the driver to refuse.
-std::vector<std::uint32_t> add_controls(std::span<const std::uint32_t> words,
-                                        const std::vector<spirv::Control>& controls) {
-  const std::vector<std::uint32_t> unchanged(words.begin(), words.end());
-  if (words.size() < spirv::header_words || words[1] < spirv::version_1_4) return unchanged;
-  std::vector<std::uint32_t> result(words.begin(), words.begin() + spirv::header_words);
-  for (const spirv::Control& control : controls) {
-    result.insert(result.end(), {2u << 16 | spirv::op_capability, control.capability});
-  }
-  for (std::size_t at = spirv::header_words; at < words.size();) {
-    const std::uint32_t op = words[at] & 0xffff, length = words[at] >> 16;
-    if (length == 0 || length > words.size() - at) return unchanged;
-    const auto instruction = words.subspan(at, length);
-    if (op == spirv::op_execution_mode && length > 2 && instruction[2] >= spirv::first_control_mode &&
-        instruction[2] <= spirv::last_control_mode) {
-      return unchanged;
-    }
-    result.insert(result.end(), instruction.begin(), instruction.end());
-    at += length;
-    if (op != spirv::op_entry_point || length < 3) continue;
-    for (const spirv::Control& control : controls) {
-      result.insert(result.end(), {4u << 16 | spirv::op_execution_mode, instruction[2], control.mode, 32u});
-    }
-  }
-  return result;
-}
 
 // A VkShaderModule for the time of a build.
 class Module {
@@ -131,11 +79,11 @@ PipelineBuilder::~PipelineBuilder() {
 std::shared_ptr<const VulkanPipeline> PipelineBuilder::build(std::string_view name,
                                                              const SpirvSource& source) {
   if (source.words.empty()) fail(ErrorCode::unsupported, name, ": the kernel has no source for Vulkan");
-  if (source.words[0] != spirv::magic) {
+  if (source.words[0] != spirv_magic) {
     fail(ErrorCode::compile_failed, name, ": the Vulkan source is no SPIR-V (it begins with ",
          source.words[0], ")");
   }
-  const Module module(context_, add_controls(source.words, offered_controls(context_.physical.properties12)));
+  const Module module(context_, exact_module(source.words, context_.physical.properties12));
   std::vector<VkSpecializationMapEntry> entries;
   std::vector<std::uint32_t> values;
   for (const auto& [id, value] : source.constants) {
