@@ -23,6 +23,8 @@ function(silica_add_cpu_kernels target)
     target_compile_definitions(${kernels} PRIVATE SILICA_ISA=${isa})
     # A loop that clang does not vectorise is slow, not wrong.
     target_compile_options(${kernels} PRIVATE $<$<CXX_COMPILER_ID:Clang,AppleClang>:-Wno-pass-failed>)
+    # Else g++ makes branches of neighbouring selects, and both branches of the vectorised loop compute what they share.
+    target_compile_options(${kernels} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fno-thread-jumps>)
     target_compile_options(${kernels} PRIVATE ${level} -fno-math-errno -fno-trapping-math
                                               ${flags_${isa}})
     target_include_directories(${kernels} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)
