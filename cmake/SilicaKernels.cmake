@@ -9,6 +9,9 @@ function(silica_add_cpu_kernels target)
   set(flags_baseline "")
   set(flags_avx2 -mavx2 -mfma)
   set(flags_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma -mprefer-vector-width=512)
+  # Else g++ makes one branch of several selects by one condition, and of a product of selected factors two products.
+  set_source_files_properties(kernels/map/map.cpp PROPERTIES
+                              COMPILE_OPTIONS $<$<CXX_COMPILER_ID:GNU>:-fno-thread-jumps>)
   set(level $<$<NOT:$<CONFIG:Debug>>:-O3>)
   if(SILICA_SANITIZE)
     set(level -O1)  # at -O3 the instrumented matmul takes minutes to compile
@@ -23,8 +26,6 @@ function(silica_add_cpu_kernels target)
     target_compile_definitions(${kernels} PRIVATE SILICA_ISA=${isa})
     # A loop that clang does not vectorise is slow, not wrong.
     target_compile_options(${kernels} PRIVATE $<$<CXX_COMPILER_ID:Clang,AppleClang>:-Wno-pass-failed>)
-    # Else g++ makes branches of neighbouring selects, and both branches of the vectorised loop compute what they share.
-    target_compile_options(${kernels} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fno-thread-jumps>)
     target_compile_options(${kernels} PRIVATE ${level} -fno-math-errno -fno-trapping-math
                                               ${flags_${isa}})
     target_include_directories(${kernels} PRIVATE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/include)

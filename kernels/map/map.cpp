@@ -123,12 +123,14 @@ template <class Op, class T> [[gnu::noinline]] void map_range(const MapArguments
   map_any(a, range);
 }
 
-// Tile by tile through the first-level cache.
+// Through the first-level cache, and so little at a time that the stores are under way while the next
+// elements are computed.
 template <class Op, class T> void map_streamed(const MapArguments<Op, T>& a, Range range) {
   using Element = typename T::Element;
-  alignas(64) Element results[Op::outputs][tile];
-  for (std::uint64_t begin = range.begin; begin < range.end; begin += tile) {
-    const std::uint64_t count = std::min<std::uint64_t>(tile, range.end - begin);
+  constexpr std::uint64_t piece = 1024;
+  alignas(64) Element results[Op::outputs][piece];
+  for (std::uint64_t begin = range.begin; begin < range.end; begin += piece) {
+    const std::uint64_t count = std::min(piece, range.end - begin);
     MapArguments<Op, T> part = a;
     for (int j = 0; j < Op::inputs; ++j) part.in[j] = a.in[j] + begin;
     for (int j = 0; j < Op::outputs; ++j) part.out[j] = results[j];
