@@ -101,6 +101,13 @@ template <class Op, class T> bool map_ordinary(const MapArguments<Op, T>& a, std
     largest = std::max(largest, static_cast<int>(bits_(abs_(o.x))));
   }
   if (largest > ordinary_limit) return false;
+  // The second stage reads the other operands in bursts, of which the hardware does not look far enough
+  // ahead.
+  for (int j = 1; j < Op::inputs; ++j) {
+    for (std::uint32_t i = 0; i < block; i += 64 / sizeof(typename T::Element)) {
+      __builtin_prefetch(a.in[j] + begin + block + i);
+    }
+  }
   SILICA_INDEPENDENT
   for (std::uint32_t i = 0; i < block; ++i) {
     map_element(a, begin + i, Ordinary{x[i], {e_hi[i], e_lo[i]}}, a.s);
