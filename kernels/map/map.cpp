@@ -80,7 +80,7 @@ void map_element(const MapArguments<Op, T>& a, std::uint64_t i, First first, flo
   float in[3] = {};
   for (int j = 1; j < Op::inputs; ++j) in[j] = T::load(a.in[j][i]);
   const auto out = Op::apply(first, in[1], in[2], s);
-  for (int j = 0; j < Op::outputs; ++j) a.out[j][i] = T::store(out[j]);
+  for (std::size_t j = 0; j < out.size(); ++j) a.out[j][i] = T::store(out[j]);
 }
 
 template <class Op, class T> [[gnu::noinline]] void map_any(const MapArguments<Op, T> a, Range range) {
