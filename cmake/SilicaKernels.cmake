@@ -9,6 +9,9 @@ function(silica_add_cpu_kernels target)
   set(flags_baseline "")
   set(flags_avx2 -mavx2 -mfma)
   set(flags_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma -mprefer-vector-width=512)
+  # Else g++ makes one branch of several selects by one condition, and of a product of selected factors two products.
+  set_source_files_properties(kernels/map/map.cpp PROPERTIES
+                              COMPILE_OPTIONS $<$<CXX_COMPILER_ID:GNU>:-fno-thread-jumps>)
   set(level $<$<NOT:$<CONFIG:Debug>>:-O3>)
   if(SILICA_SANITIZE)
     set(level -O1)  # at -O3 the instrumented matmul takes minutes to compile

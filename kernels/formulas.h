@@ -16,10 +16,17 @@ struct ExpParts {
   REAL scale2;
 };
 
+// e^x = (hi + lo) * 2^n, with n + 254 in the low bits of `biased`.
+struct ExpMantissa {
+  REAL hi;
+  REAL lo;
+  UINT biased;
+};
+
 // x in [-174, 174]. Cody and Waite's reduction: x = n ln2 + t, |t| <= ln2/2; e^t = 1 + t + t^2 P(t).
 // P: minimax fit of (e^t - 1 - t) / t^2 weighted with t^2 / e^t by Remez exchange (mpmath), then a local
 // search over neighbouring floats for the rounded coefficients: relative error 2^-31.9.
-FORMULA(ExpParts) exp_parts(REAL x) {
+FORMULA(ExpMantissa) exp_mantissa(REAL x) {
   // Adding 1.5 * 2^23 rounds to an integer n, which then stands in the low bits; 254 more makes it positive.
   REAL shifted = fma_(x, 1.44269502f, 12583166.0f);
   REAL n = shifted - 12583166.0f;
@@ -33,14 +40,22 @@ FORMULA(ExpParts) exp_parts(REAL x) {
   p = fma_(t, p, 0.5f);
   REAL head = 1.0f + r;
   REAL tail = fma_(t * t, p, (r - (head - 1.0f)) + r_lo);
+  ExpMantissa m;
+  m.hi = head + tail;
+  m.lo = tail - (m.hi - head);
+  m.biased = bits_(shifted);
+  return m;
+}
+
+FORMULA(ExpParts) exp_parts(REAL x) {
+  ExpMantissa m = exp_mantissa(x);
   ExpParts e;
-  e.hi = head + tail;
-  e.lo = tail - (e.hi - head);
+  e.hi = m.hi;
+  e.lo = m.lo;
   // n + 254 = half1 + half2; as exponent fields they are 2^(half - 127). Bits above leave by the shift.
-  UINT biased = bits_(shifted);
-  UINT half1 = biased >> 1;
+  UINT half1 = m.biased >> 1;
   e.scale1 = from_bits_(half1 << 23);
-  e.scale2 = from_bits_((biased - half1) << 23);
+  e.scale2 = from_bits_((m.biased - half1) << 23);
   return e;
 }
 
@@ -230,13 +245,12 @@ FORMULA(REAL) sigmoid_gate_derivative(ExpParts e, Pair v, bool negative) {
   return y * select_(negative, e.scale1, 1.0f) * select_(negative, e.scale2, 1.0f);
 }
 
-// At -inf it is -0, the limit from below; at inf it is 1.
-FORMULA(REAL) silu_derivative(REAL x) {
-  REAL a = clamped_magnitude_bits(x, 130.0f);  // as silu has it, so that swiglu_backward shares e^-a
+// a: |x| up to a limit; e: e^-a.
+FORMULA(REAL) silu_derivative_from(REAL x, REAL a, ExpParts e) {
   Pair v;
   v.hi = a;
   v.lo = 0.0f;
-  REAL y = sigmoid_gate_derivative(exp_parts(-a), v, is_negative(x));
+  REAL y = sigmoid_gate_derivative(e, v, is_negative(x));
   // D - a cancels near the root -1.2784645427610738, so there: the expansion at the float next to it,
   // whose value is the constant term. The other coefficients: fitted to (f(h) - f(0)) / h as for exp, |h| <=
   // 1/32.
@@ -244,7 +258,13 @@ FORMULA(REAL) silu_derivative(REAL x) {
   REAL q = fma_(h, -0.0152203161f, 0.0188664366f);
   q = fma_(h, q, 0.146648794f);
   REAL near_root = fma_(h, 0.217811704f, fma_(h, h * q, -2.82703971e-9f));
-  y = select_(abs_(h) < 0.03125f, near_root, y);
+  return select_(abs_(h) < 0.03125f, near_root, y);
+}
+
+// At -inf it is -0, the limit from below; at inf it is 1.
+FORMULA(REAL) silu_derivative(REAL x) {
+  REAL a = clamped_magnitude_bits(x, 130.0f);  // as silu has it, so that swiglu_backward shares e^-a
+  REAL y = silu_derivative_from(x, a, exp_parts(-a));
   return select_(x == x, y, x);
 }
 

@@ -2,6 +2,7 @@
 // The elementwise ops and data movement, against definitions in long double.
 #include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <map>
 
 #include "definitions.h"
@@ -16,11 +17,15 @@ class Map : public DeviceTest {
   // The outputs of an op for these inputs.
   std::vector<std::vector<float>> apply(const ElementwiseOp& op, DType dtype,
                                         const std::vector<std::vector<float>>& in) {
+    return apply(device(), op, dtype, in);
+  }
+  static std::vector<std::vector<float>> apply(const Device& device, const ElementwiseOp& op, DType dtype,
+                                               const std::vector<std::vector<float>>& in) {
     const Shape shape{in[0].size()};
     Tensors inputs, outputs;
-    for (const auto& values : in) inputs.push_back(make(device(), dtype, shape, values));
-    for (std::size_t i = 0; i < op.outputs; ++i) outputs.emplace_back(device(), dtype, shape);
-    run(device(), [&](CommandEncoder& e) { op.encode(e, inputs, outputs); });
+    for (const auto& values : in) inputs.push_back(make(device, dtype, shape, values));
+    for (std::size_t i = 0; i < op.outputs; ++i) outputs.emplace_back(device, dtype, shape);
+    run(device, [&](CommandEncoder& e) { op.encode(e, inputs, outputs); });
     std::vector<std::vector<float>> values;
     for (const Tensor& output : outputs) values.push_back(get(output));
     return values;
@@ -78,6 +83,27 @@ TEST_P(Map, F32AtSpecialValues) {
         if (want[k] == 0) {
           ASSERT_EQ(std::signbit(out[k][i]), std::signbit(want[k])) << op.name << " " << x[0] << " " << x[1];
         }
+      }
+    }
+  }
+}
+
+// A kernel may take a shorter way through elements of which none is extreme.
+TEST_P(Map, AnExtremeElementChangesNoOther) {
+  SILICA_LEAVE_OUT_SOFTWARE();
+  for (const std::string_view isa : {"baseline", "avx2", "avx512"}) {
+    const Device device = Device::open(GetParam(), {.threads = 1, .max_isa = isa});
+    for (const ElementwiseOp& op : elementwise_ops()) {
+      std::vector<std::vector<float>> in;
+      for (std::size_t i = 0; i < op.inputs; ++i)
+        in.push_back(Random(i + 20).floats(10'000, -100.0f, 100.0f));
+      for (std::size_t i = 0; i < in[0].size(); ++i) in[0][i] *= 0.1f * static_cast<float>(i / 1000);
+      auto plain = apply(device, op, DType::f32, in);
+      for (std::size_t i = 0; i < in[0].size(); i += 50) in[0][i] = std::numeric_limits<float>::infinity();
+      auto mixed = apply(device, op, DType::f32, in);
+      for (std::size_t k = 0; k < op.outputs; ++k) {
+        for (std::size_t i = 0; i < in[0].size(); i += 50) plain[k][i] = mixed[k][i];
+        EXPECT_TRUE(same_bits(plain[k], mixed[k])) << op.name << " " << isa;
       }
     }
   }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Elementwise kernels on the CPU: load, compute in f32, round once to the output's dtype.
 #include <algorithm>
+#include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -18,6 +20,8 @@ namespace {
 
 #include "kernels/dtypes.h"
 
+#include "kernels/ordinary.h"
+
 #include "kernels/stream.h"
 
 constexpr std::uint32_t tile =
@@ -31,59 +35,29 @@ Range elements(Groups groups, std::uint64_t n) {
   return {groups.begin * tile, end < n ? end : n};
 }
 
-// One struct per kernel: what it computes from `in` to `out`, with the scalar s.
-#define SILICA_UNARY(op, y, derivative)                                        \
-  struct op##_map {                                                            \
-    static constexpr int inputs = 1, outputs = 1;                              \
-    static void apply(const float* in, float* out, [[maybe_unused]] float s) { \
-      const float x = in[0];                                                   \
-      out[0] = y;                                                              \
-    }                                                                          \
-  };                                                                           \
-  struct op##_backward_map {                                                   \
-    static constexpr int inputs = 2, outputs = 1;                              \
-    static void apply(const float* in, float* out, [[maybe_unused]] float s) { \
-      const float x = in[0], dy = in[1];                                       \
-      out[0] = dy * (derivative);                                              \
-    }                                                                          \
+// One struct per kernel: what it makes of its operands and the scalar s. The first operand is a float or, if
+// every formula has an overload for that, Ordinary.
+#define SILICA_MAP(name, count, first, second, third, ...)                                                   \
+  struct name##_map {                                                                                        \
+    static constexpr int inputs = count;                                                                     \
+    template <class X>                                                                                       \
+    static auto apply([[maybe_unused]] X first, [[maybe_unused]] float second, [[maybe_unused]] float third, \
+                      [[maybe_unused]] float s) -> decltype(std::array{__VA_ARGS__}) {                       \
+      return {__VA_ARGS__};                                                                                  \
+    }                                                                                                        \
+    static constexpr int outputs = decltype(apply(0.0f, 0.0f, 0.0f, 0.0f))().size();                         \
   };
-#define SILICA_UNARY_LINEAR(op, y)                                             \
-  struct op##_map {                                                            \
-    static constexpr int inputs = 1, outputs = 1;                              \
-    static void apply(const float* in, float* out, [[maybe_unused]] float s) { \
-      const float x = in[0];                                                   \
-      out[0] = y;                                                              \
-    }                                                                          \
-  };
+#define SILICA_UNARY_LINEAR(op, y) SILICA_MAP(op, 1, x, unused1, unused2, y)
 #define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_UNARY_LINEAR(op, y)
-#define SILICA_BINARY_FORWARD(op, c)                                           \
-  struct op##_map {                                                            \
-    static constexpr int inputs = 2, outputs = 1;                              \
-    static void apply(const float* in, float* out, [[maybe_unused]] float s) { \
-      const float a = in[0], b = in[1];                                        \
-      out[0] = c;                                                              \
-    }                                                                          \
-  };
-#define SILICA_BINARY(op, c, da, db)                        \
-  SILICA_BINARY_FORWARD(op, c)                              \
-  struct op##_backward_map {                                \
-    static constexpr int inputs = 3, outputs = 2;           \
-    static void apply(const float* in, float* out, float) { \
-      const float a = in[0], b = in[1], dc = in[2];         \
-      out[0] = da;                                          \
-      out[1] = db;                                          \
-    }                                                       \
-  };
-#define SILICA_BINARY_LINEAR(op, c, da, db)                                    \
-  SILICA_BINARY_FORWARD(op, c)                                                 \
-  struct op##_backward_map {                                                   \
-    static constexpr int inputs = 1, outputs = 2;                              \
-    static void apply(const float* in, float* out, [[maybe_unused]] float s) { \
-      const float dc = in[0];                                                  \
-      out[0] = da;                                                             \
-      out[1] = db;                                                             \
-    }                                                                          \
-  };
+#define SILICA_UNARY(op, y, derivative) \
+  SILICA_UNARY_LINEAR(op, y)            \
+  SILICA_MAP(op##_backward, 2, x, dy, unused, dy*(derivative))
+#define SILICA_BINARY(op, c, da, db) \
+  SILICA_MAP(op, 2, a, b, unused, c) \
+  SILICA_MAP(op##_backward, 3, a, b, dc, da, db)
+#define SILICA_BINARY_LINEAR(op, c, da, db) \
+  SILICA_MAP(op, 2, a, b, unused, c)        \
+  SILICA_MAP(op##_backward, 1, dc, unused1, unused2, da, db)
 #define SILICA_BINARY_SCALAR(op, c, da, db) SILICA_BINARY_LINEAR(op, c, da, db)
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
@@ -92,7 +66,7 @@ Range elements(Groups groups, std::uint64_t n) {
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
 #undef SILICA_BINARY_SCALAR
-#undef SILICA_BINARY_FORWARD
+#undef SILICA_MAP
 
 template <class Op, class T> struct MapArguments {
   const typename T::Element* in[Op::inputs];
@@ -101,23 +75,69 @@ template <class Op, class T> struct MapArguments {
   float s;
 };
 
-// Not inlined: one copy of the loop, which is long, serves both ways below.
-template <class Op, class T> [[gnu::noinline]] void map_range(const MapArguments<Op, T> a, Range range) {
-  SILICA_INDEPENDENT
-  for (std::uint64_t i = range.begin; i < range.end; ++i) {
-    float in[Op::inputs], out[Op::outputs];
-    for (int j = 0; j < Op::inputs; ++j) in[j] = T::load(a.in[j][i]);
-    Op::apply(in, out, a.s);
-    for (int j = 0; j < Op::outputs; ++j) a.out[j][i] = T::store(out[j]);
-  }
+template <class Op, class T, class First>
+void map_element(const MapArguments<Op, T>& a, std::uint64_t i, First first, float s) {
+  float in[3] = {};
+  for (int j = 1; j < Op::inputs; ++j) in[j] = T::load(a.in[j][i]);
+  const auto out = Op::apply(first, in[1], in[2], s);
+  for (std::size_t j = 0; j < out.size(); ++j) a.out[j][i] = T::store(out[j]);
 }
 
-// Tile by tile through the first-level cache.
+template <class Op, class T> [[gnu::noinline]] void map_any(const MapArguments<Op, T> a, Range range) {
+  SILICA_INDEPENDENT
+  for (std::uint64_t i = range.begin; i < range.end; ++i) map_element(a, i, T::load(a.in[0][i]), a.s);
+}
+
+// Elements between whose two stages few enough bytes lie to stay in the first-level cache.
+constexpr std::uint32_t block = 128;
+
+// A block, if all of it is ordinary; else nothing happens.
+template <class Op, class T> bool map_ordinary(const MapArguments<Op, T>& a, std::uint64_t begin) {
+  alignas(64) float x[block], e_hi[block], e_lo[block];
+  int largest = 0;
+  for (std::uint32_t i = 0; i < block; ++i) {
+    const Ordinary o = ordinary(T::load(a.in[0][begin + i]));
+    x[i] = o.x, e_hi[i] = o.e.hi, e_lo[i] = o.e.lo;
+    largest = std::max(largest, static_cast<int>(bits_(abs_(o.x))));
+  }
+  if (largest > ordinary_limit) return false;
+  // The second stage reads the other operands in bursts, of which the hardware does not look far enough
+  // ahead.
+  for (int j = 1; j < Op::inputs; ++j) {
+    for (std::uint32_t i = 0; i < block; i += 64 / sizeof(typename T::Element)) {
+      __builtin_prefetch(a.in[j] + begin + block + i);
+    }
+  }
+  SILICA_INDEPENDENT
+  for (std::uint32_t i = 0; i < block; ++i) {
+    map_element(a, begin + i, Ordinary{x[i], {e_hi[i], e_lo[i]}}, a.s);
+  }
+  return true;
+}
+
+template <class Op>
+concept HasOrdinary = requires(Ordinary x) {
+  { Op::apply(x, 0.0f, 0.0f, 0.0f) } -> std::same_as<std::array<float, Op::outputs>>;
+};
+
+// Not inlined: one copy of the loops, which are long, serves both ways below.
+template <class Op, class T> [[gnu::noinline]] void map_range(const MapArguments<Op, T> a, Range range) {
+  if constexpr (HasOrdinary<Op>) {
+    for (; range.end - range.begin >= block; range.begin += block) {
+      if (!map_ordinary(a, range.begin)) map_any(a, {range.begin, range.begin + block});
+    }
+  }
+  map_any(a, range);
+}
+
+// Through the first-level cache, and so little at a time that the stores are under way while the next
+// elements are computed.
 template <class Op, class T> void map_streamed(const MapArguments<Op, T>& a, Range range) {
   using Element = typename T::Element;
-  alignas(64) Element results[Op::outputs][tile];
-  for (std::uint64_t begin = range.begin; begin < range.end; begin += tile) {
-    const std::uint64_t count = std::min<std::uint64_t>(tile, range.end - begin);
+  constexpr std::uint64_t piece = 1024;
+  alignas(64) Element results[Op::outputs][piece];
+  for (std::uint64_t begin = range.begin; begin < range.end; begin += piece) {
+    const std::uint64_t count = std::min(piece, range.end - begin);
     MapArguments<Op, T> part = a;
     for (int j = 0; j < Op::inputs; ++j) part.in[j] = a.in[j] + begin;
     for (int j = 0; j < Op::outputs; ++j) part.out[j] = results[j];

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -26,6 +27,16 @@ class HostMemory : public Memory {
   void* block_;
 };
 
+// Where the system has large pages for those who ask (Linux: 2 MiB). It may refuse.
+void ask_for_large_pages([[maybe_unused]] void* block, [[maybe_unused]] std::size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  constexpr std::size_t large = std::size_t{2} << 20, small = 4096;
+  if (bytes < 2 * large) return;
+  const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(block) + small - 1) / small * small;
+  static_cast<void>(madvise(reinterpret_cast<void*>(begin), bytes - small, MADV_HUGEPAGE));
+#endif
+}
+
 std::size_t physical_bytes() {
   const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
   if (pages <= 0 || page <= 0) return std::numeric_limits<std::size_t>::max() - alignment;
@@ -43,6 +54,7 @@ std::unique_ptr<Memory> allocate(std::size_t bytes) {
     fail(ErrorCode::out_of_memory, "cpu: ", bytes, " bytes were asked for, the machine has ", most,
          " in all");
   }
+  ask_for_large_pages(block, bytes);
   try {
     return std::make_unique<HostMemory>(block, bytes);
   } catch (...) {
