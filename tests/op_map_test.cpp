@@ -90,7 +90,6 @@ TEST_P(Map, F32AtSpecialValues) {
 
 // A kernel may take a shorter way through elements of which none is extreme.
 TEST_P(Map, AnExtremeElementChangesNoOther) {
-  SILICA_LEAVE_OUT_SOFTWARE();
   for (const std::string_view isa : {"baseline", "avx2", "avx512"}) {
     const Device device = Device::open(GetParam(), {.threads = 1, .max_isa = isa});
     for (const ElementwiseOp& op : elementwise_ops()) {
