@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The vocabulary of formulas.h in GLSL 4.6 for Vulkan. `precise` puts NoContraction on the arithmetic.
 //
-// SILICA_EMULATE_FMA: for a device whose fma() rounds twice; needs shaderFloat64. For division and square
-// roots that are not correctly rounded (Vulkan allows 2.5 ulp) there are specialisation constants, set when a
-// pipeline is built. Float controls, and NoContraction on fma(), which glslang leaves out, are
-// added then too (src/backends/vulkan/spirv.cpp).
+// SILICA_EMULATE_FMA: for a device whose fma() rounds twice or flushes subnormals; needs shaderFloat64. For division
+// and square roots that are not correctly rounded (Vulkan allows 2.5 ulp), and for conversions between float and
+// double that flush, there are specialisation constants, set when a pipeline is built. Float controls, and
+// NoContraction on fma(), which glslang leaves out, are added then too (src/backends/vulkan/spirv.cpp).
 layout(constant_id = 100) const bool emulate_div_ = false;
 layout(constant_id = 101) const bool emulate_sqrt_ = false;
+layout(constant_id = 102) const bool emulate_conversions_ = false;
 
 #define REAL float
 #define UINT uint
@@ -18,10 +19,27 @@ FORMULA(float) from_bits_(uint u) { return uintBitsToFloat(u); }
 FORMULA(float) abs_(float x) { return from_bits_(bits_(x) & 0x7fffffffu); }
 
 #ifdef SILICA_EMULATE_FMA
+// double(x), and its way back, by integers where x is subnormal or the result is.
+FORMULA(double) widened_(float x) {
+  uint magnitude = bits_(x) & 0x7fffffffu;
+  if (!emulate_conversions_ || magnitude >= 0x00800000u) return double(x);
+  precise double size = double(magnitude) * packDouble2x32(uvec2(0u, 0x36a00000u));  // 2^-149
+  uvec2 bits = unpackDouble2x32(size);
+  return packDouble2x32(uvec2(bits.x, bits.y | (bits_(x) & 0x80000000u)));
+}
+FORMULA(float) narrowed_(double x) {
+  uvec2 bits = unpackDouble2x32(x);
+  uint high = bits.y & 0x7fffffffu;
+  if (!emulate_conversions_ || high >= 0x38100000u) return float(x);  // from 2^-126 on
+  // The last place of 2^-97 is worth 2^-149: the sum is rounded there.
+  precise double sum = packDouble2x32(uvec2(bits.x, high)) + packDouble2x32(uvec2(0u, 0x39e00000u));
+  return from_bits_(unpackDouble2x32(sum).x | (bits.y & 0x80000000u));
+}
+
 // As fma_emulated_ of prelude_cpp.h: the sum of the exact product is rounded to odd, then to float.
 FORMULA(float) fma_(float a, float b, float c) {
-  precise double product = double(a) * double(b);
-  precise double addend = double(c);
+  precise double product = widened_(a) * widened_(b);
+  precise double addend = widened_(c);
   precise double sum = product + addend;
   precise double part = sum - product;
   precise double error = (product - (sum - part)) + (addend - part);
@@ -30,7 +48,7 @@ FORMULA(float) fma_(float a, float b, float c) {
   uint beyond = ((bits.y ^ unpackDouble2x32(error).y) >> 31) & inexact;
   uint borrow = uint(bits.x < beyond);
   precise double odd = packDouble2x32(uvec2((bits.x - beyond) | inexact, bits.y - borrow));
-  return float(odd);
+  return narrowed_(odd);
 }
 #else
 FORMULA(float) fma_(float a, float b, float c) { return fma(a, b, c); }

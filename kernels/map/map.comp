@@ -34,42 +34,42 @@ const uint vectors = elements / width;
 #ifdef SILICA_ROW
 #define SILICA_UNARY(op, y, derivative) \
   if (kernel == 0) {                    \
-    float x = x0;                 \
+    float x = x0;                       \
     r0 = y;                             \
   } else {                              \
-    float x = x0;                 \
-    float dy = x1;                \
+    float x = x0;                       \
+    float dy = x1;                      \
     r0 = dy * (derivative);             \
   }
 #define SILICA_UNARY_LINEAR(op, y) \
-  float x = x0;              \
+  float x = x0;                    \
   r0 = y;
 #define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_UNARY_LINEAR(op, y)
 #define SILICA_BINARY(op, c, da, db) \
-  float a = x0;                \
-  float b = x1;                \
+  float a = x0;                      \
+  float b = x1;                      \
   if (kernel == 0) {                 \
     r0 = c;                          \
   } else {                           \
-    float dc = x2;             \
+    float dc = x2;                   \
     r0 = da;                         \
     r1 = db;                         \
   }
 #define SILICA_BINARY_LINEAR(op, c, da, db) \
   if (kernel == 0) {                        \
-    float a = x0;                     \
-    float b = x1;                     \
+    float a = x0;                           \
+    float b = x1;                           \
     r0 = c;                                 \
   } else {                                  \
-    float dc = x0;                    \
+    float dc = x0;                          \
     r0 = da;                                \
     r1 = db;                                \
   }
 #define SILICA_BINARY_SCALAR(op, c, da, db) SILICA_BINARY_LINEAR(op, c, da, db)
 #else
-#define SILICA_ROW \
+#define SILICA_ROW   \
   if (kernel == 0) { \
-    r0 = x0;   \
+    r0 = x0;         \
   } else {           \
     r0 = s;          \
   }

@@ -34,4 +34,7 @@ void main() {
   put(8, i, sqrt_rounded_(a));
   float x = uintBitsToFloat((floatBitsToUint(a) & 0x00ffffffu) | 0x3f800000u);
   put(9, i, reciprocal_rounded_(x));
+  precise float negated = -a;
+  put(10, i, negated);
+  put(11, i, a < b ? 1.0f : 0.0f);
 }

@@ -169,6 +169,7 @@ class PipelineBuilder {
 struct Primitives {
   bool exact = false;
   bool emulate_fma = false, emulate_div = false, emulate_sqrt = false;
+  bool emulate_conversions = false;  // between float and double, which fma is emulated with
   std::string note;  // the first primitive that is wrong and cannot be mended
 };
 Primitives probe(const Context& context, Queue& queue, Heap& heap, PipelineBuilder& builder);
@@ -179,7 +180,7 @@ void record_dispatch(const Context& context, VkCommandBuffer commands, const Vul
 
 // The library's own kernels, for a device with these primitives.
 std::vector<std::pair<std::string, KernelSource>> kernels_for(const Primitives& primitives);
-SpirvSource probe_source(bool emulate_fma);
+SpirvSource probe_source(const Primitives& primitives);
 
 class VulkanBackend : public Backend {
  public:

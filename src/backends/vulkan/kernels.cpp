@@ -22,7 +22,15 @@ SILICA_VULKAN_MODULES(SILICA_MODULE)
 #undef SILICA_MODULE
 
 // Constant ids: prelude_glsl.h.
-constexpr std::uint32_t emulate_div_id = 100, emulate_sqrt_id = 101;
+constexpr std::uint32_t emulate_div_id = 100, emulate_sqrt_id = 101, emulate_conversions_id = 102;
+
+SpirvSource source_of(const Module& module, Tile tile, const Primitives& primitives) {
+  return {primitives.emulate_fma ? module.emulated : module.native,
+          tile,
+          {{emulate_div_id, primitives.emulate_div},
+           {emulate_sqrt_id, primitives.emulate_sqrt},
+           {emulate_conversions_id, primitives.emulate_conversions}}};
+}
 
 class Table {
  public:
@@ -30,11 +38,9 @@ class Table {
 
   // `values` are the constants 0, 1, ...
   void add(std::string name, const Module& module, Tile tile, std::initializer_list<std::uint32_t> values) {
-    SpirvSource source{primitives.emulate_fma ? module.emulated : module.native, tile, {}};
+    SpirvSource source = source_of(module, tile, primitives);
     std::uint32_t id = 0;
     for (const std::uint32_t value : values) source.constants.emplace_back(id++, value);
-    source.constants.emplace_back(emulate_div_id, primitives.emulate_div);
-    source.constants.emplace_back(emulate_sqrt_id, primitives.emulate_sqrt);
     kernels.emplace_back(std::move(name), KernelSource{.cpu = {}, .vulkan = std::move(source)});
   }
 
@@ -147,8 +153,8 @@ std::vector<std::pair<std::string, KernelSource>> kernels_for(const Primitives& 
   return std::move(table.kernels);
 }
 
-SpirvSource probe_source(bool emulate_fma) {
-  return {emulate_fma ? probe_module.emulated : probe_module.native, Tile{256}, {}};
+SpirvSource probe_source(const Primitives& primitives) {
+  return source_of(probe_module, Tile{256}, primitives);
 }
 
 }  // namespace silica::vulkan

@@ -89,6 +89,8 @@ enum Index {
   emulated_div,
   emulated_root,
   emulated_inverse,
+  negation,
+  less,
   primitive_count
 };
 constexpr std::array<Primitive, primitive_count> primitives = {{
@@ -102,6 +104,8 @@ constexpr std::array<Primitive, primitive_count> primitives = {{
     {"the emulated a / b", [](float a, float b, float) { return a / b; }},
     {"the emulated sqrt(a)", [](float a, float, float) { return std::sqrt(a); }},
     {"the emulated 1 / x, x in [1, 4)", [](float a, float, float) { return 1.0f / one_to_four(a); }},
+    {"-a", [](float a, float, float) { return -a; }},
+    {"a < b", [](float a, float b, float) { return a < b ? 1.0f : 0.0f; }},
 }};
 
 // For each primitive the first difference from the host, or nothing.
@@ -125,9 +129,9 @@ std::string find_fault(const Primitive& primitive, const Inputs& in, std::span<c
 }
 
 Faults run_probe(const Context& context, Queue& queue, Heap& heap, PipelineBuilder& builder,
-                 bool emulate_fma) {
+                 const Primitives& emulated) {
   static const Inputs in = make_inputs();
-  const auto pipeline = builder.build("probe", probe_source(emulate_fma));
+  const auto pipeline = builder.build("probe", probe_source(emulated));
   std::array<std::unique_ptr<Memory>, 3> operands;
   std::array<std::uint64_t, 16> arguments{};
   const std::vector<float>* const values[] = {&in.a, &in.b, &in.c};
@@ -162,12 +166,18 @@ bool emulation_is_forced() {
 
 Primitives probe(const Context& context, Queue& queue, Heap& heap, PipelineBuilder& builder) {
   Primitives found;
-  Faults faults = run_probe(context, queue, heap, builder, false);
+  const auto run = [&] { return run_probe(context, queue, heap, builder, found); };
+  Faults faults = run();
   const std::string native_fma = faults[fused];
   const bool forced = emulation_is_forced();
   if ((forced || !native_fma.empty()) && context.physical.has_f64) {
     found.emulate_fma = true;
-    faults = run_probe(context, queue, heap, builder, true);
+    found.emulate_conversions = forced;
+    faults = run();
+    if (!faults[fused].empty() && !forced) {
+      found.emulate_conversions = true;
+      faults = run();
+    }
     if (!faults[fused].empty()) faults[fused] += "; without emulation " + native_fma;
   } else if (!native_fma.empty()) {
     faults[fused] = message(native_fma, " (and without shaderFloat64 it is not emulated)");
