@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The vocabulary of formulas.h in GLSL 4.6 for Vulkan. `precise` puts NoContraction on the arithmetic.
 //
-// SILICA_EMULATE_FMA: for a device whose fma() rounds twice or flushes subnormals; needs shaderFloat64. For division
-// and square roots that are not correctly rounded (Vulkan allows 2.5 ulp), and for conversions between float and
-// double that flush, there are specialisation constants, set when a pipeline is built. Float controls, and
-// NoContraction on fma(), which glslang leaves out, are added then too (src/backends/vulkan/spirv.cpp).
+// SILICA_EMULATE_FMA: for a device whose fma() rounds twice or flushes subnormals; needs shaderFloat64. For
+// division and square roots that are not correctly rounded (Vulkan allows 2.5 ulp), and for conversions
+// between float and double that flush, there are specialisation constants, set when a pipeline is built.
+// Float controls, and NoContraction on fma(), which glslang leaves out, are added then too
+// (src/backends/vulkan/spirv.cpp).
 layout(constant_id = 100) const bool emulate_div_ = false;
 layout(constant_id = 101) const bool emulate_sqrt_ = false;
 layout(constant_id = 102) const bool emulate_conversions_ = false;

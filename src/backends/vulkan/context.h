@@ -170,7 +170,7 @@ struct Primitives {
   bool exact = false;
   bool emulate_fma = false, emulate_div = false, emulate_sqrt = false;
   bool emulate_conversions = false;  // between float and double, which fma is emulated with
-  std::string note;  // the first primitive that is wrong and cannot be mended
+  std::string note;                  // the first primitive that is wrong and cannot be mended
 };
 Primitives probe(const Context& context, Queue& queue, Heap& heap, PipelineBuilder& builder);
 
