@@ -273,7 +273,7 @@ TEST(BenchPeers, EachIsThereOrSaidToBeMissing) {
   std::string all;
   for (const auto& [name, version] : full_report().peers) all += name + " " + version + "\n";
   for (const std::string& text : full_report().missing) all += text + "\n";
-  for (const char* name : {"oneDNN", "OpenBLAS", "PyTorch"})
+  for (const char* name : {"oneDNN", "OpenBLAS", "XNNPACK", "PyTorch"})
     EXPECT_NE(all.find(name), std::string::npos) << all;
 }
 

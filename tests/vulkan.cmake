@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Tests of the Vulkan backend; included by CMakeLists.txt, after silica_test(). They need a device: without a
 # GPU, Mesa's lavapipe (docs/devices.md). Where the backend was left out of the build there are none.
-silica_test(rounding_test)
+silica_test(rounding_test COMPUTES)
 if(SILICA_SPIRV_MODULES)
   silica_test(vulkan_backend_test)
   target_include_directories(vulkan_backend_test SYSTEM PRIVATE ${SILICA_VULKAN_HEADERS})

@@ -136,8 +136,9 @@ void add_bench(CLI::App& app, BenchOptions& options, Command& chosen) {
   command.add_flag("--transpose-a", options.transpose_a, "matmul: a is stored (K, M)");
   command.add_flag("--transpose-b", options.transpose_b, "matmul: b is stored (N, K)");
   command.add_flag("--fast", options.fast, "Permit inexact products on tensor cores (Math::fast)");
-  command.add_flag("--peers", options.peers,
-                   "Measure oneDNN, OpenBLAS, PyTorch and Triton in turn with silica, where they are there");
+  command.add_flag(
+      "--peers", options.peers,
+      "Measure oneDNN, OpenBLAS, XNNPACK, PyTorch and Triton in turn with silica, where they are there");
   command
       .add_option("--repeats", options.repeats, "Measurements of each (default: 15, or fewer of long ones)")
       ->check(CLI::Range(0, 100000));

@@ -15,12 +15,19 @@ void add_openblas(Peers& peers, const Device&, unsigned) {
 }
 #endif
 
+#if !defined(SILICA_XNNPACK)
+void add_xnnpack(Peers& peers, const Device&, unsigned) {
+  peers.missing.emplace_back("XNNPACK: built without it (libxnnpack-dev, -DSILICA_BENCH_PEERS=ON)");
+}
+#endif
+
 Peers find_peers(const Device& device, unsigned threads) {
   Peers peers;
   const bool cpu = device.name().starts_with("cpu");
   if (cpu) {
     add_onednn(peers, device);
     add_openblas(peers, device, threads);
+    add_xnnpack(peers, device, threads);
   }
   if (cpu || device.name().starts_with("cuda")) {
     add_python(peers, device, threads);

@@ -28,6 +28,7 @@ Peers find_peers(const Device& device, unsigned threads);
 // Parts of it: each appends what it finds.
 void add_onednn(Peers& peers, const Device& device);
 void add_openblas(Peers& peers, const Device& device, unsigned threads);
+void add_xnnpack(Peers& peers, const Device& device, unsigned threads);
 void add_python(Peers& peers, const Device& device, unsigned threads);  // PyTorch, and Triton on CUDA
 
 // The environment that peers on the CPU want before their libraries are loaded: as many threads, none of
