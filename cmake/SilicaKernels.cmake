@@ -7,8 +7,8 @@ function(silica_add_cpu_kernels target)
     list(APPEND isas avx2 avx512)
   endif()
   set(flags_baseline "")
-  set(flags_avx2 -mavx2 -mfma)
-  set(flags_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma -mprefer-vector-width=512)
+  set(flags_avx2 -mavx2 -mfma -mf16c)
+  set(flags_avx512 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512)
   # Else g++ makes one branch of several selects by one condition, and of a product of selected factors two products.
   set_source_files_properties(kernels/map/map.cpp PROPERTIES
                               COMPILE_OPTIONS $<$<CXX_COMPILER_ID:GNU>:-fno-thread-jumps>)

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #ifdef __SSE2__
 #include <immintrin.h>
@@ -21,6 +22,8 @@ namespace {
 #include "kernels/dtypes.h"
 
 #include "kernels/ordinary.h"
+
+#include "kernels/halves.h"
 
 #include "kernels/stream.h"
 
@@ -75,28 +78,28 @@ template <class Op, class T> struct MapArguments {
   float s;
 };
 
-template <class Op, class T, class First>
-void map_element(const MapArguments<Op, T>& a, std::uint64_t i, First first, float s) {
+template <class Op, class First>
+void map_element(const MapArguments<Op, F32>& a, std::uint64_t i, First first, float s) {
   float in[3] = {};
-  for (int j = 1; j < Op::inputs; ++j) in[j] = T::load(a.in[j][i]);
+  for (int j = 1; j < Op::inputs; ++j) in[j] = a.in[j][i];
   const auto out = Op::apply(first, in[1], in[2], s);
-  for (std::size_t j = 0; j < out.size(); ++j) a.out[j][i] = T::store(out[j]);
+  for (std::size_t j = 0; j < out.size(); ++j) a.out[j][i] = out[j];
 }
 
-template <class Op, class T> [[gnu::noinline]] void map_any(const MapArguments<Op, T> a, Range range) {
+template <class Op> [[gnu::noinline]] void map_any(const MapArguments<Op, F32> a, Range range) {
   SILICA_INDEPENDENT
-  for (std::uint64_t i = range.begin; i < range.end; ++i) map_element(a, i, T::load(a.in[0][i]), a.s);
+  for (std::uint64_t i = range.begin; i < range.end; ++i) map_element(a, i, a.in[0][i], a.s);
 }
 
 // Elements between whose two stages few enough bytes lie to stay in the first-level cache.
 constexpr std::uint32_t block = 128;
 
 // A block, if all of it is ordinary; else nothing happens.
-template <class Op, class T> bool map_ordinary(const MapArguments<Op, T>& a, std::uint64_t begin) {
+template <class Op> bool map_ordinary(const MapArguments<Op, F32>& a, std::uint64_t begin) {
   alignas(64) float x[block], e_hi[block], e_lo[block];
   int largest = 0;
   for (std::uint32_t i = 0; i < block; ++i) {
-    const Ordinary o = ordinary(T::load(a.in[0][begin + i]));
+    const Ordinary o = ordinary(a.in[0][begin + i]);
     x[i] = o.x, e_hi[i] = o.e.hi, e_lo[i] = o.e.lo;
     largest = std::max(largest, static_cast<int>(bits_(abs_(o.x))));
   }
@@ -104,7 +107,7 @@ template <class Op, class T> bool map_ordinary(const MapArguments<Op, T>& a, std
   // The second stage reads the other operands in bursts, of which the hardware does not look far enough
   // ahead.
   for (int j = 1; j < Op::inputs; ++j) {
-    for (std::uint32_t i = 0; i < block; i += 64 / sizeof(typename T::Element)) {
+    for (std::uint32_t i = 0; i < block; i += 64 / sizeof(float)) {
       __builtin_prefetch(a.in[j] + begin + block + i);
     }
   }
@@ -121,13 +124,28 @@ concept HasOrdinary = requires(Ordinary x) {
 };
 
 // Not inlined: one copy of the loops, which are long, serves both ways below.
-template <class Op, class T> [[gnu::noinline]] void map_range(const MapArguments<Op, T> a, Range range) {
+template <class Op> [[gnu::noinline]] void map_range(const MapArguments<Op, F32> a, Range range) {
   if constexpr (HasOrdinary<Op>) {
     for (; range.end - range.begin >= block; range.begin += block) {
       if (!map_ordinary(a, range.begin)) map_any(a, {range.begin, range.begin + block});
     }
   }
   map_any(a, range);
+}
+
+// 16 bits by way of floats in the first-level cache.
+template <class Op, class T> void map_range(const MapArguments<Op, T>& a, Range range) {
+  constexpr std::uint64_t piece = 512;
+  alignas(64) float in[Op::inputs][piece], out[Op::outputs][piece];
+  MapArguments<Op, F32> part{{}, {}, piece, a.s};
+  for (int j = 0; j < Op::inputs; ++j) part.in[j] = in[j];
+  for (int j = 0; j < Op::outputs; ++j) part.out[j] = out[j];
+  for (std::uint64_t begin = range.begin; begin < range.end; begin += piece) {
+    const std::uint64_t count = std::min(piece, range.end - begin);
+    for (int j = 0; j < Op::inputs; ++j) widen<T>(a.in[j] + begin, in[j], count);
+    map_range(part, {0, count});
+    for (int j = 0; j < Op::outputs; ++j) narrow<T>(out[j], a.out[j] + begin, count);
+  }
 }
 
 // Through the first-level cache, and so little at a time that the stores are under way while the next
@@ -162,8 +180,12 @@ template <class From, class To> void cast(const void* arguments, Groups groups) 
   };
   const Arguments a = *static_cast<const Arguments*>(arguments);
   const Range range = elements(groups, a.n);
-  SILICA_INDEPENDENT
-  for (std::uint64_t i = range.begin; i < range.end; ++i) a.y[i] = To::store(From::load(a.x[i]));
+  if constexpr (std::is_same_v<From, F32>) {
+    narrow<To>(a.x + range.begin, a.y + range.begin, range.end - range.begin);
+  } else {
+    SILICA_INDEPENDENT
+    for (std::uint64_t i = range.begin; i < range.end; ++i) a.y[i] = To::store(From::load(a.x[i]));
+  }
 }
 
 template <class T> void fill(const void* arguments, Groups groups) {
