@@ -93,10 +93,14 @@ template <class Op> [[gnu::noinline]] void map_any(const MapArguments<Op, F32> a
 
 // Elements between whose two stages few enough bytes lie to stay in the first-level cache.
 constexpr std::uint32_t block = 128;
+constexpr std::uint32_t line = 16;  // floats in a line of it
 
 // A block, if all of it is ordinary; else nothing happens.
 template <class Op> bool map_ordinary(const MapArguments<Op, F32>& a, std::uint64_t begin) {
   alignas(64) float x[block], e_hi[block], e_lo[block];
+  if constexpr (Op::inputs == 1) {  // with more streams it gains nothing (docs/decisions.md)
+    for (std::uint32_t i = 0; i < block; i += line) __builtin_prefetch(a.in[0] + begin + 4 * block + i);
+  }
   int largest = 0;
   for (std::uint32_t i = 0; i < block; ++i) {
     const Ordinary o = ordinary(a.in[0][begin + i]);
@@ -107,7 +111,7 @@ template <class Op> bool map_ordinary(const MapArguments<Op, F32>& a, std::uint6
   // The second stage reads the other operands in bursts, of which the hardware does not look far enough
   // ahead.
   for (int j = 1; j < Op::inputs; ++j) {
-    for (std::uint32_t i = 0; i < block; i += 64 / sizeof(float)) {
+    for (std::uint32_t i = 0; i < block; i += line) {
       __builtin_prefetch(a.in[j] + begin + block + i);
     }
   }
