@@ -82,6 +82,8 @@ FORMULA(REAL) sqrt_rounded_(REAL a) {
   REAL bound = s * 1.1920929e-07f;
   UINT s_bits = bits_(s) + select_(rest > bound, 1u, 0u) - select_(rest <= -bound, 1u, 0u);
   REAL result = from_bits_(s_bits + (power << 23));
-  result = select_(a == 0.0f || a_bits == 0x7f800000u, a, result);
-  return select_(a < 0.0f || (a_bits & 0x7fffffffu) > 0x7f800000u, from_bits_(0x7fc00000u), result);
+  // By bits, as a device that flushes subnormals may find that one equals zero.
+  result = select_((a_bits & 0x7fffffffu) == 0u || a_bits == 0x7f800000u, a, result);
+  bool invalid = a_bits > 0x80000000u || (a_bits & 0x7fffffffu) > 0x7f800000u;
+  return select_(invalid, from_bits_(0x7fc00000u), result);
 }
