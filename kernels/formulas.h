@@ -2,7 +2,8 @@
 // Every scalar formula, once, in the common subset of C++, CUDA C++ and GLSL; the words in it (FORMULA, fma_,
 // select_, bits_, ...) come from the prelude_*.h that the includer includes first. No include guard: C++
 // includes this file inside one namespace per instruction set. Each operation rounds once and nothing
-// branches, so every device returns the same bits and C++ loops vectorise. Accuracy: tests/formulas_test.cpp,
+// branches, so every device returns the same bits and C++ loops vectorise. Comparisons are less_ and
+// less_equal_ where subnormals count, which some devices flush. Accuracy: tests/formulas_test.cpp,
 // tests/exhaustive.cpp.
 
 // ---- exp ----
@@ -103,8 +104,8 @@ FORMULA(REAL) log_(REAL x) {
   tail = fma_(square + square, f * p, tail) + sum_lo;
   REAL result = sum + tail;
   result = select_(x <= 3.40282347e38f, result, x + x);  // inf and NaN
-  result = select_(x < 0.0f, from_bits_(0x7fc00000u), result);
-  return select_(x == 0.0f, from_bits_(0xff800000u), result);
+  result = select_(less_equal_(x, 0.0f), from_bits_(0xff800000u), result);
+  return select_(less_(x, 0.0f), from_bits_(0x7fc00000u), result);
 }
 
 // ---- pairs, and cumulative distributions ----
@@ -460,7 +461,7 @@ FORMULA(REAL) rsqrt_(REAL x) {
   REAL y = div_(1.0f, s);
   REAL c = fma_(-s, y, 1.0f) - 0.5f * y * (y * fma_(-s, s, scaled));
   REAL refined = fma_(y, c, y);
-  refined = select_(x > 0.0f, refined, y);             // 0: y is infinite
+  refined = select_(less_(0.0f, x), refined, y);       // 0: y is infinite
   refined = select_(x <= 3.40282347e38f, refined, y);  // inf
   return refined * select_(small, 16777216.0f, 1.0f);
 }
@@ -475,8 +476,10 @@ FORMULA(REAL) reciprocal_derivative(REAL x) {
 }
 
 // +0 for -0; NaN passes in both.
-FORMULA(REAL) relu(REAL x) { return select_(x <= 0.0f, 0.0f, x); }
-FORMULA(REAL) relu_derivative(REAL x) { return select_(x <= 0.0f, 0.0f, select_(x > 0.0f, 1.0f, x)); }
+FORMULA(REAL) relu(REAL x) { return select_(less_equal_(x, 0.0f), 0.0f, x); }
+FORMULA(REAL) relu_derivative(REAL x) {
+  return select_(less_equal_(x, 0.0f), 0.0f, select_(less_(0.0f, x), 1.0f, x));
+}
 
 // ---- f16 and bf16: storage only; bits in the low half of a word, round to nearest even ----
 

@@ -13,6 +13,8 @@ using UINT = unsigned int;
 #define SILICA_INLINE [[maybe_unused, gnu::always_inline]] static inline
 #define FORMULA(type) SILICA_INLINE type
 #define select_(condition, a, b) ((condition) ? (a) : (b))
+#define less_(a, b) ((a) < (b))
+#define less_equal_(a, b) ((a) <= (b))
 
 SILICA_INLINE UINT bits_(float x) { return __builtin_bit_cast(UINT, x); }
 SILICA_INLINE float from_bits_(UINT u) { return __builtin_bit_cast(float, u); }

@@ -5,6 +5,8 @@
 typedef unsigned int UINT;
 #define FORMULA(type) static __device__ __forceinline__ type
 #define select_(condition, a, b) ((condition) ? (a) : (b))
+#define less_(a, b) ((a) < (b))
+#define less_equal_(a, b) ((a) <= (b))
 
 FORMULA(UINT) bits_(float x) { return __float_as_uint(x); }
 FORMULA(float) from_bits_(UINT u) { return __uint_as_float(u); }

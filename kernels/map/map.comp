@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Elementwise kernels: load, compute in f32, round once to the output's dtype. Operands move in words of 16 bytes where
-// all of them are aligned and the group is whole. Arguments: inputs, outputs, n, s.
+// Elementwise kernels: load, compute in f32, round once to the output's dtype. Arguments: inputs, outputs, n, s.
 #version 460
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
@@ -22,12 +21,7 @@ const uint width = from == 0 && to == 0 ? 4 : 8;
 const uint vectors = elements / width;
 
 #define UNROLL [[unroll]]
-// The loop over what is computed, which is long where fma is emulated.
-#ifdef SILICA_EMULATE_FMA
-#define UNROLL_SHORT [[dont_unroll]]
-#else
-#define UNROLL_SHORT [[unroll]]
-#endif
+#define NO_UNROLL [[dont_unroll]]  // what is computed is long where fma is emulated
 
 // ---- the op: r0 and r1 from x0, x1, x2 and s
 
@@ -65,7 +59,10 @@ const uint vectors = elements / width;
     r0 = da;                                \
     r1 = db;                                \
   }
-#define SILICA_BINARY_SCALAR(op, c, da, db) SILICA_BINARY_LINEAR(op, c, da, db)
+// axpy: one fma, of operands of any size.
+#define SILICA_BINARY_SCALAR(op, c, da, db) \
+  flushing_is_harmless_ = false;            \
+  SILICA_BINARY_LINEAR(op, c, da, db)
 #else
 #define SILICA_ROW   \
   if (kernel == 0) { \
@@ -86,39 +83,9 @@ Results compute(float x0, float x1, float x2, float s) {
   return Results(r0, r1);
 }
 
-// ---- moving 16 bytes, or only the first `left` elements in them
-
-uvec4 load_words(uint64_t address, bool whole, uint64_t left) {
-  if (whole) return Words4(address).value;
-  uvec4 words = uvec4(0);
-  UNROLL for (uint c = 0; c < 4; ++c) {
-    if (from == 0) {
-      if (c < left) words[c] = load_word(address, c);
-    } else {
-      if (2 * c < left) words[c] = load_bits(2, address, 2 * c);
-      if (2 * c + 1 < left) words[c] |= load_bits(2, address, 2 * c + 1) << 16;
-    }
-  }
-  return words;
-}
-
-void store_words(uint64_t address, uvec4 words, bool whole, uint64_t left) {
-  if (whole) {
-    Words4(address).value = words;
-    return;
-  }
-  UNROLL for (uint c = 0; c < 4; ++c) {
-    if (to == 0) {
-      if (c < left) store_word(address, c, words[c]);
-    } else {
-      if (2 * c < left) store_bits(2, address, 2 * c, words[c]);
-      if (2 * c + 1 < left) store_bits(2, address, 2 * c + 1, words[c] >> 16);
-    }
-  }
-}
-
-// ---- vectors: x[j] are the thread's elements of input j, y[j] a vector of output j. Every index is a constant once the
-// loops are unrolled, so that both can be registers: what is computed takes x[j][0], and the others move up.
+// ---- a thread whose elements are all there, in words of 16 bytes: its vectors t, t + threads, ... of the group. Every
+// index is a constant once the loops are unrolled, so that x[j], its elements of input j, and y[j], a vector of output j, can
+// be registers.
 
 float x[3][16];
 float y[2][8];
@@ -126,48 +93,68 @@ float y[2][8];
 float widened(uint h) { return from == 1 ? f16_to_f32_(h) : bf16_to_f32_(h); }
 uint rounded(float value) { return to == 1 ? f32_to_f16_(value) : f32_to_bf16_(value); }
 
-void load_vector(uint j, uint v, uint64_t first, bool whole, uint64_t left) {
+void load_vector(uint j, uint v, uint64_t first) {
   uint64_t address = word[j] + bytes_of(from, first);
-  if (from == 0) {
-    UNROLL for (uint k = 0; k < width; k += 4) {
-      uvec4 words = load_words(address + k * 4ul, whole, max(left, k) - k);
-      UNROLL for (uint c = 0; c < 4; ++c) x[j][v * width + k + c] = uintBitsToFloat(words[c]);
-    }
-  } else {
-    uvec4 words = load_words(address, whole, left);
+  UNROLL for (uint k = 0; k < width; k += from == 0 ? 4 : 8) {
+    uvec4 words = Words4(address + k * 4ul).value;
     UNROLL for (uint c = 0; c < 4; ++c) {
-      x[j][v * width + 2 * c] = widened(words[c] & 0xffffu);
-      x[j][v * width + 2 * c + 1] = widened(words[c] >> 16);
+      if (from == 0) {
+        x[j][v * width + k + c] = uintBitsToFloat(words[c]);
+      } else {
+        x[j][v * width + 2 * c] = widened(words[c] & 0xffffu);
+        x[j][v * width + 2 * c + 1] = widened(words[c] >> 16);
+      }
     }
   }
 }
 
-void store_vector(uint j, uint64_t first, bool whole, uint64_t left) {
+void store_vector(uint j, uint64_t first) {
   uint64_t address = word[inputs + j] + bytes_of(to, first);
-  uvec4 words;
-  if (to == 0) {
-    UNROLL for (uint k = 0; k < width; k += 4) {
-      UNROLL for (uint c = 0; c < 4; ++c) words[c] = floatBitsToUint(y[j][k + c]);
-      store_words(address + k * 4ul, words, whole, max(left, k) - k);
+  UNROLL for (uint k = 0; k < width; k += to == 0 ? 4 : 8) {
+    uvec4 words;
+    UNROLL for (uint c = 0; c < 4; ++c) {
+      words[c] = to == 0 ? floatBitsToUint(y[j][k + c]) : rounded(y[j][2 * c]) | rounded(y[j][2 * c + 1]) << 16;
     }
-  } else {
-    UNROLL for (uint c = 0; c < 4; ++c) words[c] = rounded(y[j][2 * c]) | rounded(y[j][2 * c + 1]) << 16;
-    store_words(address, words, whole, left);
+    Words4(address + k * 4ul).value = words;
   }
 }
 
-// ---- the loop
+void compute_whole(uint64_t mine, float s) {
+  UNROLL for (uint v = 0; v < vectors; ++v) {
+    UNROLL for (uint k = 0; k < width; ++k) {
+      uint e = v * width + k;
+      Results r = compute(x[0][e], x[1][e], x[2][e], s);
+      y[0][k] = r.r0;
+      y[1][k] = r.r1;
+    }
+    UNROLL for (uint j = 0; j < outputs; ++j) store_vector(j, mine + v * (threads * width));
+  }
+}
 
-void compute_next(float s) {
-  Results r = compute(x[0][0], x[1][0], x[2][0], s);
-  UNROLL for (uint j = 0; j < inputs; ++j) {
-    UNROLL for (uint e = 0; e + 1 < elements; ++e) x[j][e] = x[j][e + 1];
+// Of such a first operand the formulas of ops.inc are the same bits whether or not fma flushes (flushing_test.cpp).
+bool is_ordinary(float value) { return (bits_(value) << 1) - 0x6b000000u <= 0x1a000000u; }  // 2^-20 to 64
+
+bool all_ordinary() {
+  bool ordinary = true;
+  UNROLL for (uint e = 0; e < elements; ++e) ordinary = ordinary && is_ordinary(x[0][e]);
+  if (ordinary) return true;
+  ordinary = true;
+  UNROLL for (uint e = 0; e < elements; ++e) ordinary = ordinary && (is_ordinary(x[0][e]) || bits_(x[0][e]) << 1 == 0u);
+  return ordinary;
+}
+
+// ---- any other thread, the same elements one by one: an output may be an input
+
+void compute_each(uint64_t mine, uint64_t n, float s) {
+  NO_UNROLL for (uint e = 0; e < elements; ++e) {
+    uint64_t i = mine + e / width * (threads * width) + e % width;
+    if (i >= n) return;
+    float operand[3] = float[3](0.0f, 0.0f, 0.0f);
+    UNROLL for (uint j = 0; j < inputs; ++j) operand[j] = load_as(from, word[j], i);
+    Results r = compute(operand[0], operand[1], operand[2], s);
+    store_as(to, word[inputs], i, r.r0);
+    if (outputs > 1) store_as(to, word[inputs + 1], i, r.r1);
   }
-  UNROLL for (uint j = 0; j < outputs; ++j) {
-    UNROLL for (uint k = 0; k + 1 < width; ++k) y[j][k] = y[j][k + 1];
-  }
-  y[0][width - 1] = r.r0;
-  y[1][width - 1] = r.r1;
 }
 
 bool all_aligned() {
@@ -180,17 +167,19 @@ void main() {
   uint64_t n = word[inputs + outputs];
   float s = low_float(word[inputs + outputs + 1]);
   uint64_t begin = group_number() * (threads * elements);
-  bool whole = n - begin >= threads * elements && all_aligned();
-  // Thread t has the vectors t, t + threads, ... of the group.
   uint64_t mine = begin + gl_LocalInvocationID.x * width;
-  UNROLL for (uint v = 0; v < vectors; ++v) {
-    uint64_t first = mine + v * (threads * width);
-    UNROLL for (uint j = 0; j < inputs; ++j) load_vector(j, v, first, whole, max(n, first) - first);
+  bool whole = n - begin >= threads * elements && all_aligned();
+  if (whole) {
+    UNROLL for (uint v = 0; v < vectors; ++v) {
+      UNROLL for (uint j = 0; j < inputs; ++j) load_vector(j, v, mine + v * (threads * width));
+    }
+    whole = fma_serves_(all_ordinary());
   }
-  UNROLL_SHORT for (uint v = 0; v < vectors; ++v) {
-    uint64_t first = mine + v * (threads * width);
-    if (first >= n) break;
-    UNROLL_SHORT for (uint k = 0; k < width; ++k) compute_next(s);
-    UNROLL for (uint j = 0; j < outputs; ++j) store_vector(j, first, whole, n - first);
+  if (whole) {
+    flushing_is_harmless_ = true;
+    compute_whole(mine, s);
+    flushing_is_harmless_ = false;
+  } else {
+    compute_each(mine, n, s);
   }
 }

@@ -19,6 +19,28 @@ const uint across = tile / part;
 
 shared float a_tile[depth][tile + 1];
 shared float b_tile[depth][tile + 1];
+shared uint64_t last_tiny;  // 1 + the last `from` with an element that is_tiny in its tiles
+
+precise float total[part][part];
+float chain[part][part];
+
+// Not zero, and less than 2^-40. Other numbers are multiples of 2^-63, so that their products and the sums of these are
+// multiples of 2^-126: none is subnormal.
+bool is_tiny(float x) { return (bits_(x) << 1) - 1u < 0x56ffffffu; }
+
+void multiply_tiles(uint count, uint ty, uint tx) {
+  for (uint q = 0; q < count; ++q) {
+    float a_part[part];
+    float b_part[part];
+    [[unroll]] for (uint e = 0; e < part; ++e) {
+      a_part[e] = a_tile[q][ty + e * across];
+      b_part[e] = b_tile[q][tx + e * across];
+    }
+    [[unroll]] for (uint r = 0; r < part; ++r) {
+      [[unroll]] for (uint c = 0; c < part; ++c) chain[r][c] = fma_(a_part[r], b_part[c], chain[r][c]);
+    }
+  }
+}
 
 // Loads lines [first, first + 64) from `from` on along k into target[k][line], zero past the end of either.
 // `along_k`: a line's elements are adjacent. Neighbouring threads load neighbouring elements in both cases.
@@ -30,6 +52,7 @@ shared float b_tile[depth][tile + 1];
     uint64_t inner = along_k ? from + q : first + line;                              \
     float value = 0.0f;                                                              \
     if (first + line < lines && from + q < k) value = load(matrix, outer * stride + inner); \
+    if (fma_only_flushes_ && is_tiny(value)) last_tiny = from + 1;                   \
     target[q][line] = value;                                                         \
   }
 
@@ -51,28 +74,26 @@ void main() {
   uint tx = gl_LocalInvocationID.x % across;
   uint ty = gl_LocalInvocationID.x / across;
 
-  precise float total[part][part];
-  float chain[part][part];
   [[unroll]] for (uint r = 0; r < part; ++r) {
     [[unroll]] for (uint c = 0; c < part; ++c) total[r][c] = chain[r][c] = 0.0f;
   }
   uint64_t a_stride = transpose_a ? m : k;
   uint64_t b_stride = transpose_b ? k : n;
+  if (gl_LocalInvocationID.x == 0) last_tiny = 0;
+  barrier();
+  bool none_tiny = true;  // so far
   for (uint64_t from = 0; from < k; from += depth) {
     LOAD_TILE(a_tile, a, row, m, a_stride, !transpose_a)
     LOAD_TILE(b_tile, b, column, n, b_stride, transpose_b)
     barrier();
     uint count = uint(min(k - from, uint64_t(depth)));
-    for (uint q = 0; q < count; ++q) {
-      float a_part[part];
-      float b_part[part];
-      [[unroll]] for (uint e = 0; e < part; ++e) {
-        a_part[e] = a_tile[q][ty + e * across];
-        b_part[e] = b_tile[q][tx + e * across];
-      }
-      [[unroll]] for (uint r = 0; r < part; ++r) {
-        [[unroll]] for (uint c = 0; c < part; ++c) chain[r][c] = fma_(a_part[r], b_part[c], chain[r][c]);
-      }
+    none_tiny = none_tiny && last_tiny != from + 1;
+    if (fma_serves_(none_tiny)) {
+      flushing_is_harmless_ = true;
+      multiply_tiles(count, ty, tx);
+      flushing_is_harmless_ = false;
+    } else {
+      multiply_tiles(count, ty, tx);
     }
     barrier();
     bool block_ends = (from + depth) % block == 0 || from + depth >= k;

@@ -36,5 +36,6 @@ void main() {
   put(9, i, reciprocal_rounded_(x));
   precise float negated = -a;
   put(10, i, negated);
-  put(11, i, a < b ? 1.0f : 0.0f);
+  put(11, i, less_(a, b) ? 2.0f : less_equal_(a, b) ? 1.0f : 0.0f);
+  put(12, i, fma(a, b, c));
 }

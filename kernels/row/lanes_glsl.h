@@ -39,12 +39,12 @@ float row_max(uint64_t x, uint64_t cols) {
   float most = get(x, 0);
   for (uint64_t i = me; i < cols; i += lanes) {
     float value = get(x, i);
-    most = select_(value > most, value, most);
+    most = select_(less_(most, value), value, most);
   }
   lane[me] = most;
   barrier();
   for (uint half_ = lanes / 2; half_ > 0; half_ /= 2) {
-    if (me < half_) lane[me] = select_(lane[me + half_] > lane[me], lane[me + half_], lane[me]);
+    if (me < half_) lane[me] = select_(less_(lane[me], lane[me + half_]), lane[me + half_], lane[me]);
     barrier();
   }
   float result = lane[0];

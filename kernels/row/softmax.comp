@@ -111,7 +111,7 @@ float divergence(Distribution p, Distribution q, uint64_t x, uint64_t z, uint64_
   for (uint64_t i = me; i < cols; i += lanes) {
     float of_p = probability(p, x, i);
     precise float ratio = log_probability(p, x, i) - log_probability(q, z, i);
-    sum = fma_(of_p, select_(of_p == 0.0f, 0.0f, ratio), sum);
+    sum = fma_(of_p, select_(less_equal_(of_p, 0.0f), 0.0f, ratio), sum);
   }
   return fold_sum(sum);
 }
@@ -141,7 +141,7 @@ void kl_divergence_backward(uint64_t row) {
     precise float value = (probability(q, z, i) - of_p) * weight;
     if (flag) {
       precise float excess = (log_probability(p, x, i) - log_probability(q, z, i)) - whole;
-      value = select_(of_p == 0.0f, 0.0f, of_p * excess) * weight;
+      value = select_(less_equal_(of_p, 0.0f), 0.0f, of_p * excess) * weight;
     }
     put(dx, i, value);
   }

@@ -28,6 +28,7 @@ std::string emulations(const Primitives& primitives) {
   name(primitives.emulate_fma, "fma");
   name(primitives.emulate_div, "division");
   name(primitives.emulate_sqrt, "sqrt");
+  name(primitives.emulate_less, "comparisons");
   name(primitives.emulate_conversions, "subnormals");
   return text;
 }

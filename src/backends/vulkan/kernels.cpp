@@ -22,14 +22,17 @@ SILICA_VULKAN_MODULES(SILICA_MODULE)
 #undef SILICA_MODULE
 
 // Constant ids: prelude_glsl.h.
-constexpr std::uint32_t emulate_div_id = 100, emulate_sqrt_id = 101, emulate_conversions_id = 102;
+constexpr std::uint32_t emulate_div_id = 100, emulate_sqrt_id = 101, emulate_conversions_id = 102,
+                        fma_only_flushes_id = 103, emulate_less_id = 104;
 
 SpirvSource source_of(const Module& module, Tile tile, const Primitives& primitives) {
   return {primitives.emulate_fma ? module.emulated : module.native,
           tile,
           {{emulate_div_id, primitives.emulate_div},
            {emulate_sqrt_id, primitives.emulate_sqrt},
-           {emulate_conversions_id, primitives.emulate_conversions}}};
+           {emulate_conversions_id, primitives.emulate_conversions},
+           {fma_only_flushes_id, primitives.fma_only_flushes},
+           {emulate_less_id, primitives.emulate_less}}};
 }
 
 class Table {
@@ -54,13 +57,11 @@ constexpr Tile byte_tile{4096};
 constexpr std::uint32_t map_threads = 64;
 
 // The elements of a thread, all of which it loads at once: few where they take many registers.
-std::uint32_t map_elements(const Table& table, std::uint32_t operands) {
-  return operands > 4 || table.primitives.emulate_fma ? 8 : 16;
-}
+std::uint32_t map_elements(std::uint32_t operands) { return operands > 4 ? 8 : 16; }
 
 void add_map(Table& table, std::string_view op, const Module& module, std::uint32_t kernel,
              std::uint32_t inputs, std::uint32_t outputs) {
-  const std::uint32_t elements = map_elements(table, inputs + outputs);
+  const std::uint32_t elements = map_elements(inputs + outputs);
   for (std::uint32_t d = 0; d < std::size(map_dtypes); ++d) {
     table.add(message("map.", op, ".", to_string(map_dtypes[d])), module, Tile{map_threads * elements},
               {kernel, inputs, outputs, d, d, elements});
@@ -79,7 +80,7 @@ void add_maps(Table& table) {
 #define SILICA_BINARY_SCALAR(op, ...) SILICA_BINARY_LINEAR(op)
 #include "kernels/ops.inc"
   add_map(table, "fill", map_module, kernel_fill, 0, 1);
-  const std::uint32_t elements = map_elements(table, 2);
+  const std::uint32_t elements = map_elements(2);
   for (std::uint32_t from = 0; from < std::size(map_dtypes); ++from) {
     for (std::uint32_t to = 0; to < std::size(map_dtypes); ++to) {
       if (from == to) continue;

@@ -71,9 +71,16 @@ float one_to_four(float a) {
   return std::bit_cast<float>((std::bit_cast<std::uint32_t>(a) & 0x00ffffff) | 0x3f800000);
 }
 
+// Flushing subnormals does not change this fma.
+bool is_normal_fma(float a, float b, float c) {
+  const auto is_subnormal = [](float x) { return std::fpclassify(x) == FP_SUBNORMAL; };
+  return !is_subnormal(a) && !is_subnormal(b) && !is_subnormal(c) && std::isnormal(std::fma(a, b, c));
+}
+
 struct Primitive {
   const char* name;
   float (*expected)(float a, float b, float c);
+  bool (*counts)(float a, float b, float c) = [](float, float, float) { return true; };
 };
 
 // In the order of kernels/probe/probe.comp. This file is compiled without contraction, so each operation here
@@ -91,6 +98,7 @@ enum Index {
   emulated_inverse,
   negation,
   less,
+  fused_normal,
   primitive_count
 };
 constexpr std::array<Primitive, primitive_count> primitives = {{
@@ -105,7 +113,11 @@ constexpr std::array<Primitive, primitive_count> primitives = {{
     {"the emulated sqrt(a)", [](float a, float, float) { return std::sqrt(a); }},
     {"the emulated 1 / x, x in [1, 4)", [](float a, float, float) { return 1.0f / one_to_four(a); }},
     {"-a", [](float a, float, float) { return -a; }},
-    {"a < b", [](float a, float b, float) { return a < b ? 1.0f : 0.0f; }},
+    {"a < b", [](float a, float b, float) { return a < b    ? 2.0f
+                                                   : a <= b ? 1.0f
+                                                            : 0.0f; }},
+    {"fma(a, b, c) of normal numbers", [](float a, float b, float c) { return std::fma(a, b, c); },
+     is_normal_fma},
 }};
 
 // For each primitive the first difference from the host, or nothing.
@@ -122,6 +134,7 @@ std::string find_fault(const Primitive& primitive, const Inputs& in, std::span<c
     const float expected = primitive.expected(in.a[i], in.b[i], in.c[i]);
     const bool same = std::bit_cast<std::uint32_t>(expected) == std::bit_cast<std::uint32_t>(results[i]);
     if (same || (std::isnan(expected) && std::isnan(results[i]))) continue;
+    if (!primitive.counts(in.a[i], in.b[i], in.c[i])) continue;
     return message(primitive.name, " is wrong: a = ", hex(in.a[i]), ", b = ", hex(in.b[i]),
                    ", c = ", hex(in.c[i]), " gave ", hex(results[i]), ", expected ", hex(expected));
   }
@@ -168,26 +181,30 @@ Primitives probe(const Context& context, Queue& queue, Heap& heap, PipelineBuild
   Primitives found;
   const auto run = [&] { return run_probe(context, queue, heap, builder, found); };
   Faults faults = run();
-  const std::string native_fma = faults[fused];
   const bool forced = emulation_is_forced();
-  if ((forced || !native_fma.empty()) && context.physical.has_f64) {
+  const auto wrong = [&](Index primitive) { return forced || !faults[primitive].empty(); };
+  const std::string native_fma = faults[fused];
+  found.emulate_div = wrong(div);
+  found.emulate_sqrt = wrong(root);
+  found.emulate_less = wrong(less);
+  if (wrong(fused) && context.physical.has_f64) {
     found.emulate_fma = true;
     found.emulate_conversions = forced;
-    faults = run();
-    if (!faults[fused].empty() && !forced) {
-      found.emulate_conversions = true;
-      faults = run();
-    }
-    if (!faults[fused].empty()) faults[fused] += "; without emulation " + native_fma;
-  } else if (!native_fma.empty()) {
-    faults[fused] = message(native_fma, " (and without shaderFloat64 it is not emulated)");
+    found.fma_only_flushes = !wrong(fused_normal);
   }
-  found.emulate_div = forced || !faults[div].empty();
-  found.emulate_sqrt = forced || !faults[root].empty();
+  if (found.emulate_fma || found.emulate_less) faults = run();
+  if (found.emulate_fma && !found.emulate_conversions && !faults[fused].empty()) {
+    found.emulate_conversions = true;
+    faults = run();
+  }
+  if (!faults[fused].empty()) {
+    faults[fused] =
+        message(faults[fused], found.emulate_fma ? "; without emulation " + native_fma
+                                                 : " (and without shaderFloat64 it is not emulated)");
+  }
   if (!found.emulate_div) faults[emulated_div] = faults[emulated_inverse] = {};
   if (!found.emulate_sqrt) faults[emulated_root].clear();
-  faults[div].clear();
-  faults[root].clear();
+  for (const Index mended : {div, root, fused_normal}) faults[mended].clear();
   for (const std::string& fault : faults) {
     if (found.note.empty()) found.note = fault;
   }
