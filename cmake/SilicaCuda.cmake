@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The CUDA backend: built everywhere, as it opens the driver and NVRTC at run time. The device text is embedded.
 function(silica_add_cuda target)
-  set(files kernels/cuda.h kernels/prelude_cuda.h kernels/formulas.h kernels/ops.inc kernels/adamw/adamw.h
+  set(files kernels/cuda.h kernels/prelude_cuda.h kernels/formulas.h kernels/ordinary.h kernels/ops.inc kernels/adamw/adamw.h
     kernels/adamw/adamw.cu kernels/embedding/embedding.cu kernels/layout/layout.cu kernels/map/approximation.h
     kernels/map/map.cu kernels/matmul/few_rows.h kernels/matmul/matmul.cu kernels/matmul/panels.h kernels/probe/probe.cu kernels/row/lanes_cuda.h
     kernels/row/row.cu kernels/row/softmax.cu)

@@ -19,6 +19,7 @@ using u32 = unsigned int;
 using u64 = unsigned long long;
 
 #include "kernels/formulas.h"
+#include "kernels/ordinary.h"
 
 #define DEVICE static __device__ __forceinline__
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Formulas for a CPU where nothing is out of the ordinary: |x| <= 64, so there is nothing to clamp, no NaN,
+// Formulas for where nothing is out of the ordinary: |x| <= 64, so there is nothing to clamp, no NaN,
 // and no result so small that it is scaled in two steps. They return the same bits as those of formulas.h
-// (`silica check --exhaustive`) in two thirds of the instructions, and in two stages: a core overlaps as many
-// elements as its window of a few hundred instructions holds, which is twice as many of half a formula. Every
-// row of ops.inc that asks of its first operand only what is overloaded here is computed so. Included as
-// dtypes.h is.
+// (`silica check --exhaustive`) in two thirds of the instructions, and in two stages: a CPU's core overlaps
+// as many elements as its window of a few hundred instructions holds, which is twice as many of half a
+// formula. Every row of ops.inc that asks of its first operand only what is overloaded here is computed so,
+// but by Vulkan, as GLSL has no templates. Included after formulas.h, without a guard.
 
 constexpr int ordinary_limit = 0x42800000;  // the bits of 64.0f
 

@@ -16,29 +16,33 @@ constexpr u32 map_threads = vectors == 1 ? 128 : 64;
 
 // ---- one struct per kernel: what it computes from `in` to `out`, with the scalar s ----
 
-#define SILICA_MAP(name, ins, outs, ...)                      \
-  struct name {                                               \
-    static constexpr int inputs = ins, outputs = outs;        \
-    DEVICE void apply(const float* in, float* out, float s) { \
-      (void)in, (void)s;                                      \
-      __VA_ARGS__                                             \
-    }                                                         \
+template <u32 count> struct Results {
+  float value[count];
+};
+DEVICE Results<1> results(float first) { return {{first}}; }
+DEVICE Results<2> results(float first, float second) { return {{first, second}}; }
+
+// The first operand is a float or, if every formula has an overload for that, Ordinary.
+#define SILICA_MAP(name, ins, outs, first, second, third, ...)                                               \
+  struct name##_map {                                                                                        \
+    static constexpr int inputs = ins, outputs = outs;                                                       \
+    template <class X>                                                                                       \
+    DEVICE auto apply([[maybe_unused]] X first, [[maybe_unused]] float second, [[maybe_unused]] float third, \
+                      [[maybe_unused]] float s) -> decltype(results(__VA_ARGS__)) {                          \
+      return results(__VA_ARGS__);                                                                           \
+    }                                                                                                        \
   };
-#define SILICA_UNARY(op, y, derivative)                                              \
-  SILICA_MAP(op##_map, 1, 1, const float x = in[0]; out[0] = y;)                     \
-  SILICA_MAP(op##_backward_map, 2, 1, const float x = in[0]; const float dy = in[1]; \
-             out[0] = dy * (derivative);)
-#define SILICA_UNARY_LINEAR(op, y) SILICA_MAP(op##_map, 1, 1, const float x = in[0]; out[0] = y;)
+#define SILICA_UNARY_LINEAR(op, y) SILICA_MAP(op, 1, 1, x, unused1, unused2, y)
 #define SILICA_UNARY_SCALAR(op, y, derivative) SILICA_UNARY_LINEAR(op, y)
-#define SILICA_BINARY_FORWARD(op, c) \
-  SILICA_MAP(op##_map, 2, 1, const float a = in[0]; const float b = in[1]; out[0] = c;)
-#define SILICA_BINARY(op, c, da, db)                                                                        \
-  SILICA_BINARY_FORWARD(op, c)                                                                              \
-  SILICA_MAP(op##_backward_map, 3, 2, const float a = in[0]; const float b = in[1]; const float dc = in[2]; \
-             (void)a, (void)b; out[0] = da; out[1] = db;)
+#define SILICA_UNARY(op, y, derivative) \
+  SILICA_UNARY_LINEAR(op, y)            \
+  SILICA_MAP(op##_backward, 2, 1, x, dy, unused, dy*(derivative))
+#define SILICA_BINARY(op, c, da, db)    \
+  SILICA_MAP(op, 2, 1, a, b, unused, c) \
+  SILICA_MAP(op##_backward, 3, 2, a, b, dc, da, db)
 #define SILICA_BINARY_LINEAR(op, c, da, db) \
-  SILICA_BINARY_FORWARD(op, c)              \
-  SILICA_MAP(op##_backward_map, 1, 2, const float dc = in[0]; out[0] = da; out[1] = db;)
+  SILICA_MAP(op, 2, 1, a, b, unused, c)     \
+  SILICA_MAP(op##_backward, 1, 2, dc, unused1, unused2, da, db)
 #define SILICA_BINARY_SCALAR(op, c, da, db) SILICA_BINARY_LINEAR(op, c, da, db)
 #include "kernels/ops.inc"
 #undef SILICA_UNARY
@@ -47,9 +51,15 @@ constexpr u32 map_threads = vectors == 1 ? 128 : 64;
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
 #undef SILICA_BINARY_SCALAR
-#undef SILICA_BINARY_FORWARD
-SILICA_MAP(cast_map, 1, 1, out[0] = in[0];)
-SILICA_MAP(fill_map, 0, 1, out[0] = s;)
+SILICA_MAP(cast, 1, 1, x, unused1, unused2, x)
+SILICA_MAP(fill, 0, 1, unused1, unused2, unused3, s)
+
+template <class Op, class = void> struct HasOrdinary {
+  static constexpr bool value = false;
+};
+template <class Op> struct HasOrdinary<Op, decltype(void(Op::apply(Ordinary(), 0.0f, 0.0f, 0.0f)))> {
+  static constexpr bool value = Op::inputs > 0;
+};
 
 SILICA_APPROXIMATION(silu_map, out[0] = rough_silu(in[0], 1.0f, s);)
 SILICA_APPROXIMATION(silu_backward_map, out[0] = rough_silu_derivative(in[0], in[1], s);)
@@ -77,6 +87,7 @@ template <class Op, class From, class To = From> struct Map {
   // What fills 16 bytes of the narrower dtype.
   static constexpr u32 width = 4 * (From::per_word < To::per_word ? To::per_word : From::per_word);
   static constexpr u32 tile = map_threads * vectors * width;
+  static constexpr bool decides = To::per_word == 2 && Approximation<Op>::exists;
   using Arguments = MapArguments<From, To, inputs, outputs>;
 
   DEVICE bool all_aligned(const Arguments& a) {
@@ -88,18 +99,25 @@ template <class Op, class From, class To = From> struct Map {
     return aligned;
   }
 
+  template <bool is_ordinary> DEVICE Results<outputs> apply(const float* x, float s) {
+    const float second = inputs > 1 ? x[1] : 0.0f, third = inputs > 2 ? x[2] : 0.0f;
+    if constexpr (inputs == 0) return Op::apply(0.0f, second, third, s);
+    if constexpr (is_ordinary) return Op::apply(ordinary(x[0]), second, third, s);
+    return Op::apply(x[0], second, third, s);
+  }
+
   // Word w of each output from its elements of each input.
-  DEVICE void compute_word(const float (*in)[width], u32 w, float s, u32* word) {
+  template <bool is_ordinary> DEVICE void compute_word(const float (*in)[width], u32 w, float s, u32* word) {
     constexpr u32 count = To::per_word;
     float out[outputs][count];
 #pragma unroll
     for (u32 e = 0; e < count; ++e) {
-      float one[inputs + 1], result[outputs];
+      float one[inputs + 1];
 #pragma unroll
       for (int j = 0; j < inputs; ++j) one[j] = in[j][w * count + e];
-      Op::apply(one, result, s);
+      const Results<outputs> result = apply<is_ordinary>(one, s);
 #pragma unroll
-      for (int j = 0; j < outputs; ++j) out[j][e] = result[j];
+      for (int j = 0; j < outputs; ++j) out[j][e] = result.value[j];
     }
 #pragma unroll
     for (int j = 0; j < outputs; ++j) word[j] = To::pack(out[j]);
@@ -131,21 +149,33 @@ template <class Op, class From, class To = From> struct Map {
     return decided;
   }
 
-  DEVICE void compute(const Vector<From, width>* x, Vector<To, width>* y, float s) {
-    float in[inputs + 1][width];
-#pragma unroll
-    for (int j = 0; j < inputs; ++j) x[j].unpack(in[j]);
+  template <bool is_ordinary>
+  DEVICE void compute_words(const float (*in)[width], Vector<To, width>* y, float s) {
 #pragma unroll
     for (u32 w = 0; w < Vector<To, width>::words; ++w) {
       u32 word[outputs];
-      if constexpr (To::per_word == 2 && Approximation<Op>::exists) {
-        if (!decide_word(in, w, word)) compute_word(in, w, s, word);
+      if constexpr (decides) {
+        if (!decide_word(in, w, word)) compute_word<is_ordinary>(in, w, s, word);
       } else {
-        compute_word(in, w, s, word);
+        compute_word<is_ordinary>(in, w, s, word);
       }
 #pragma unroll
       for (int j = 0; j < outputs; ++j) y[j].part[w / 4].word[w % 4] = word[j];
     }
+  }
+
+  DEVICE void compute(const Vector<From, width>* x, Vector<To, width>* y, float s) {
+    float in[inputs + 1][width];
+#pragma unroll
+    for (int j = 0; j < inputs; ++j) x[j].unpack(in[j]);
+    if constexpr (HasOrdinary<Op>::value && !decides) {
+      bool all_ordinary = true;
+#pragma unroll
+      for (u32 e = 0; e < width; ++e)
+        all_ordinary = all_ordinary && abs_(in[0][e]) <= from_bits_(ordinary_limit);
+      if (all_ordinary) return compute_words<true>(in, y, s);
+    }
+    compute_words<false>(in, y, s);
   }
 
   DEVICE void whole_group(const Arguments& a, u64 begin) {
@@ -166,12 +196,12 @@ template <class Op, class From, class To = From> struct Map {
   }
 
   DEVICE void element(const Arguments& a, u64 i) {
-    float one[inputs + 1], result[outputs];
+    float one[inputs + 1];
 #pragma unroll
     for (int j = 0; j < inputs; ++j) one[j] = From::load(a.in[j][i]);
-    Op::apply(one, result, a.s);
+    const Results<outputs> result = apply<false>(one, a.s);
 #pragma unroll
-    for (int j = 0; j < outputs; ++j) a.out[j][i] = To::store(result[j]);
+    for (int j = 0; j < outputs; ++j) a.out[j][i] = To::store(result.value[j]);
   }
 
   DEVICE void run(const Arguments& a) {
