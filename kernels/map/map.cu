@@ -10,7 +10,8 @@
 #define SILICA_VECTORS 1
 #endif
 #undef SILICA_BLOCKS
-#define SILICA_BLOCKS (SILICA_VECTORS == 1 ? 8 : SILICA_VECTORS == 2 ? 16 : 12)
+#define SILICA_BLOCKS \
+  (SILICA_VECTORS == 1 ? small_map_blocks<SILICA_ARGUMENTS> : SILICA_VECTORS == 2 ? 16 : 12)
 constexpr u32 vectors = SILICA_VECTORS;
 constexpr u32 map_threads = vectors == 1 ? 128 : 64;
 
@@ -81,6 +82,10 @@ template <class From, class To, int outputs> struct MapArguments<From, To, 0, ou
   u64 n;
   float s;
 };
+
+template <class Arguments> constexpr u32 small_map_blocks = 8;
+template <int inputs, int outputs>
+constexpr u32 small_map_blocks<MapArguments<F32, F32, inputs, outputs>> = 16;
 
 template <class Op, class From, class To = From> struct Map {
   static constexpr int inputs = Op::inputs, outputs = Op::outputs;
