@@ -6,6 +6,10 @@
 // less_equal_ where subnormals count, which some devices flush. Accuracy: tests/formulas_test.cpp,
 // tests/exhaustive.cpp.
 
+// 2^-20 to 64. If its first operand is that or zero, each formula of a SILICA_UNARY or SILICA_BINARY row of
+// ops.inc is the same bits where fma flushes subnormals (tests/flushing_test.cpp).
+FORMULA(bool) is_moderate(REAL x) { return (bits_(x) << 1) - 0x6b000000u <= 0x1a000000u; }
+
 // ---- exp ----
 
 // e^x = (hi + lo) * scale1 * scale2, with hi = fl(hi + lo) in [0.7, 1.42] and the scales powers of two in

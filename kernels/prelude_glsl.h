@@ -30,7 +30,7 @@ bool ordered_(float a, float b) { return max(bits_(abs_(a)), bits_(abs_(b))) <= 
 bool less_(float a, float b) { return emulate_less_ ? order_(a) < order_(b) && ordered_(a, b) : a < b; }
 bool less_equal_(float a, float b) { return emulate_less_ ? order_(a) <= order_(b) && ordered_(a, b) : a <= b; }
 
-// Set where flushed subnormals, known by the operands, change no result of fma_.
+// Set where a flushed subnormal is known to change no bit of what a kernel stores.
 bool flushing_is_harmless_ = false;
 
 #ifdef SILICA_EMULATE_FMA
@@ -78,10 +78,10 @@ FORMULA(float) fma_(float a, float b, float c) {
   return result;
 }
 
-// Whether the device's own fma serves, given whether flushing is harmless.
+// Whether the device's own fma serves: always if it is exact, else if it only flushes and that is harmless.
 bool fma_serves_(bool harmless) { return fma_only_flushes_ && harmless; }
 
-// For rounding.h, whose remainders are of numbers in [1, 4), so that none is subnormal.
+// For rounding.h, whose remainders are of numbers in [1, 32), so that none is subnormal.
 FORMULA(float) fma_of_normals_(float a, float b, float c) {
   if (fma_only_flushes_) return fma(a, b, c);
   return fma_emulated_(a, b, c);

@@ -54,7 +54,7 @@ FORMULA(REAL) div_rounded_(REAL a, REAL b) {
   return select_(invalid, from_bits_(0x7fc00000u), result);
 }
 
-// 1 / x for x in [1, 4], which is all that the formulas ask for. Two Newton steps; the second rounds
+// 1 / x for x in [1, 32), which is all that the formulas ask for. Two Newton steps; the second rounds
 // correctly (Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990)
 // but for a mantissa of ones, whose reciprocal is the upper neighbour of a power of two.
 FORMULA(REAL) reciprocal_rounded_(REAL x) {

@@ -263,7 +263,8 @@ TEST(VulkanDevice, EmulationsGiveTheSame) {
   const Setting emulate("SILICA_VULKAN_EMULATE", "1");
   const Device device = Device::open("vulkan");
   EXPECT_TRUE(device.exact()) << device.info().note;
-  EXPECT_NE(device.info().description.find("emulates fma division sqrt comparisons subnormals"), std::string::npos)
+  EXPECT_NE(device.info().description.find("emulates fma division sqrt comparisons subnormals"),
+            std::string::npos)
       << device.info().description;
   EXPECT_EQ(train(device, 20).weights, train(cpu(), 20).weights);
   std::mt19937 random(15);

@@ -75,6 +75,21 @@ inline std::vector<std::byte> any_bytes(std::size_t bytes, std::mt19937& random)
   return values;
 }
 
+// In a dtype of two bytes or four.
+inline std::vector<std::byte> rounded(DType dtype, const std::vector<float>& values) {
+  std::vector<std::byte> bytes;
+  const auto put = [&bytes](const auto& value) {
+    const auto of_value = std::as_bytes(std::span(&value, 1));
+    bytes.insert(bytes.end(), of_value.begin(), of_value.end());
+  };
+  for (const float value : values) {
+    if (dtype == DType::f16) put(f16::from(value));
+    if (dtype == DType::bf16) put(bf16::from(value));
+    if (dtype == DType::f32) put(value);
+  }
+  return bytes;
+}
+
 inline std::vector<float> ordinary(std::size_t n, std::mt19937& random, float scale = 2.0f) {
   std::vector<float> values(n);
   for (float& value : values) value = (static_cast<float>(random()) * 0x1p-32f - 0.5f) * 2.0f * scale;

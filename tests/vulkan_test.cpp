@@ -37,10 +37,17 @@ TEST(VulkanEquality, ElementwiseOps) {
   std::mt19937 random(1);
   for (const DType dtype : float_dtypes) {
     for (const std::size_t n : sizes) {
-      Twins twins;
-      for (int i = 0; i < 3; ++i) twins.add(dtype, {n}, any_bytes(n * size_of(dtype), random));
-      for (std::size_t i = 0; i < outputs_of_maps(); ++i) twins.add(dtype, {n});
-      twins.run(std::string(to_string(dtype)) + " " + std::to_string(n), all_maps);
+      // A kernel may have a way of its own for first operands that are neither tiny nor huge.
+      for (const bool ordinary_first : {false, true}) {
+        Twins twins;
+        for (int i = 0; i < 3; ++i) {
+          twins.add(dtype, {n},
+                    ordinary_first && i == 0 ? rounded(dtype, ordinary(n, random, 10.0f))
+                                             : any_bytes(n * size_of(dtype), random));
+        }
+        for (std::size_t i = 0; i < outputs_of_maps(); ++i) twins.add(dtype, {n});
+        twins.run(std::string(to_string(dtype)) + " " + std::to_string(n), all_maps);
+      }
     }
   }
 }
@@ -149,6 +156,28 @@ TEST(VulkanEquality, MatmulOfExtremes) {
       matmul(e, t[0], t[1], t[4]);
       matmul(e, t[2], t[3], t[5]);
     });
+  }
+}
+
+// What the first tile sums up ends at 2^-126; then an element of this, the next or the third takes sums
+// below.
+TEST(VulkanEquality, MatmulBecomesTiny) {
+  constexpr std::size_t m = 35, n = 67, k = 64;
+  for (const float tiny : {0x1p-40f, std::nextafter(0x1p-40f, 0.0f), 0x1p-80f, 0x1p-149f}) {
+    for (const std::size_t at : Sizes{3, 20, 40}) {
+      std::vector<float> a(m * k), b(k * n, 0x1p-40f);
+      for (std::size_t i = 0; i < m * k; ++i) {
+        const std::size_t p = i % k;
+        const float unit = std::ldexp(1.0f + static_cast<float>(p / 2 + i / k) * 0x1p-23f, -40);
+        a[i] = p == at ? tiny : p < 16 ? (p % 2 == 0 ? unit : -unit) : static_cast<float>(p) - 30.5f;
+      }
+      for (std::size_t i = 0; i < k * n; i += 5) b[i] = 0x1p-40f + 0x1p-63f;
+      Twins twins;
+      twins.add({m, k}, a);
+      twins.add({k, n}, b);
+      twins.add(DType::f32, {m, n});
+      twins.run("tiny", [](CommandEncoder& e, const std::vector<Tensor>& t) { matmul(e, t[0], t[1], t[2]); });
+    }
   }
 }
 

@@ -83,9 +83,14 @@ template <class From, class To, int outputs> struct MapArguments<From, To, 0, ou
   float s;
 };
 
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000
+constexpr u32 blocks_in_f32 = 16;
+#else
+constexpr u32 blocks_in_f32 = 8;  // a multiprocessor holds fewer than 2048 threads
+#endif
 template <class Arguments> constexpr u32 small_map_blocks = 8;
 template <int inputs, int outputs>
-constexpr u32 small_map_blocks<MapArguments<F32, F32, inputs, outputs>> = 16;
+constexpr u32 small_map_blocks<MapArguments<F32, F32, inputs, outputs>> = blocks_in_f32;
 
 template <class Op, class From, class To = From> struct Map {
   static constexpr int inputs = Op::inputs, outputs = Op::outputs;

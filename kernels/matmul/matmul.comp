@@ -19,7 +19,7 @@ const uint across = tile / part;
 
 shared float a_tile[depth][tile + 1];
 shared float b_tile[depth][tile + 1];
-shared uint64_t last_tiny;  // 1 + the last `from` with an element that is_tiny in its tiles
+shared uint any_tiny;  // of all elements so far
 
 precise float total[part][part];
 float chain[part][part];
@@ -52,7 +52,7 @@ void multiply_tiles(uint count, uint ty, uint tx) {
     uint64_t inner = along_k ? from + q : first + line;                              \
     float value = 0.0f;                                                              \
     if (first + line < lines && from + q < k) value = load(matrix, outer * stride + inner); \
-    if (fma_only_flushes_ && is_tiny(value)) last_tiny = from + 1;                   \
+    if (fma_only_flushes_ && is_tiny(value)) atomicOr(any_tiny, 1u);                 \
     target[q][line] = value;                                                         \
   }
 
@@ -79,16 +79,14 @@ void main() {
   }
   uint64_t a_stride = transpose_a ? m : k;
   uint64_t b_stride = transpose_b ? k : n;
-  if (gl_LocalInvocationID.x == 0) last_tiny = 0;
+  if (gl_LocalInvocationID.x == 0) any_tiny = 0u;
   barrier();
-  bool none_tiny = true;  // so far
   for (uint64_t from = 0; from < k; from += depth) {
     LOAD_TILE(a_tile, a, row, m, a_stride, !transpose_a)
     LOAD_TILE(b_tile, b, column, n, b_stride, transpose_b)
     barrier();
     uint count = uint(min(k - from, uint64_t(depth)));
-    none_tiny = none_tiny && last_tiny != from + 1;
-    if (fma_serves_(none_tiny)) {
+    if (fma_serves_(any_tiny == 0u)) {
       flushing_is_harmless_ = true;
       multiply_tiles(count, ty, tx);
       flushing_is_harmless_ = false;

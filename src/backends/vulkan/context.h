@@ -170,7 +170,7 @@ struct Primitives {
   bool exact = false;
   bool emulate_fma = false, emulate_div = false, emulate_sqrt = false, emulate_less = false;
   bool emulate_conversions = false;  // between float and double, which fma is emulated with
-  bool fma_only_flushes = false;     // and is right where neither an operand nor the result is subnormal
+  bool fma_only_flushes = false;     // is right where neither an operand nor the result is subnormal
   std::string note;                  // the first primitive that is wrong and cannot be mended
 };
 Primitives probe(const Context& context, Queue& queue, Heap& heap, PipelineBuilder& builder);

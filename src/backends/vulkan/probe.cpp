@@ -71,10 +71,11 @@ float one_to_four(float a) {
   return std::bit_cast<float>((std::bit_cast<std::uint32_t>(a) & 0x00ffffff) | 0x3f800000);
 }
 
-// Flushing subnormals does not change this fma.
+// Neither an operand of this fma is subnormal nor the result, before it is rounded.
 bool is_normal_fma(float a, float b, float c) {
-  const auto is_subnormal = [](float x) { return std::fpclassify(x) == FP_SUBNORMAL; };
-  return !is_subnormal(a) && !is_subnormal(b) && !is_subnormal(c) && std::isnormal(std::fma(a, b, c));
+  const auto is_subnormal = [](double x) { return x != 0.0 && std::fabs(x) <= 0x1p-126; };
+  return !is_subnormal(a) && !is_subnormal(b) && !is_subnormal(c) &&
+         !is_subnormal(double{a} * double{b} + double{c});
 }
 
 struct Primitive {
