@@ -28,7 +28,9 @@ int order_(float x) {
 }
 bool ordered_(float a, float b) { return max(bits_(abs_(a)), bits_(abs_(b))) <= 0x7f800000u; }
 bool less_(float a, float b) { return emulate_less_ ? order_(a) < order_(b) && ordered_(a, b) : a < b; }
-bool less_equal_(float a, float b) { return emulate_less_ ? order_(a) <= order_(b) && ordered_(a, b) : a <= b; }
+bool less_equal_(float a, float b) {
+  return emulate_less_ ? order_(a) <= order_(b) && ordered_(a, b) : a <= b;
+}
 
 // Set where a flushed subnormal is known to change no bit of what a kernel stores.
 bool flushing_is_harmless_ = false;

@@ -97,7 +97,16 @@ vulkan() {
   report train-vulkan-same $? "the weights after 50 steps, cpu and vulkan"
 }
 
-check() { step all-inputs 600 "$build/apps/silica/silica" check --device cuda --exhaustive; }
+# All inputs of each elementwise op, on both backends. An op alone leaves most cores idle.
+check() {
+  local op
+  for op in $(sed -n 's/^SILICA_[A-Z_]*(\([a-z_]*\),.*/\1/p' kernels/ops.inc) cast; do
+    while [ "$(jobs -rp | wc -l)" -ge 7 ]; do wait -n; done
+    step "all-inputs-$op" 900 env SILICA_VULKAN_DEVICE="${SILICA_VULKAN_DEVICE:-NVIDIA}" \
+      "$build/apps/silica/silica" check --device cuda --device vulkan --exhaustive --op "$op" --op "${op}_backward" &
+  done
+  wait
+}
 
 # Every test that computes on a device, under each tool.
 sanitize() {
