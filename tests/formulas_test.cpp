@@ -384,6 +384,7 @@ std::vector<Store> stores() {
       {"float", "bf16_to_f32_(bits_(x))"},
       {"UINT", "f32_to_f16_(x)"},
       {"UINT", "f32_to_bf16_(x)"},
+      {"UINT", "is_moderate(x) ? 1u : 0u"},
   };
 }
 
