@@ -28,9 +28,18 @@ struct ExpMantissa {
   UINT biased;
 };
 
-// x in [-174, 174]. Cody and Waite's reduction: x = n ln2 + t, |t| <= ln2/2; e^t = 1 + t + t^2 P(t).
-// P: minimax fit of (e^t - 1 - t) / t^2 weighted with t^2 / e^t by Remez exchange (mpmath), then a local
-// search over neighbouring floats for the rounded coefficients: relative error 2^-31.9.
+// P in e^t = 1 + t + t^2 P(t), |t| <= ln2/2: minimax fit of (e^t - 1 - t) / t^2 weighted with t^2 / e^t by
+// Remez exchange (mpmath), then a local search over neighbouring floats for the rounded coefficients:
+// relative error 2^-31.9.
+FORMULA(REAL) exp_polynomial(REAL t) {
+  REAL p = fma_(t, 0.000197902584f, 0.00139447092f);
+  p = fma_(t, p, 0.00833347254f);
+  p = fma_(t, p, 0.0416663513f);
+  p = fma_(t, p, 0.166666657f);
+  return fma_(t, p, 0.5f);
+}
+
+// x in [-174, 174]. Cody and Waite's reduction: x = n ln2 + t, |t| <= ln2/2.
 FORMULA(ExpMantissa) exp_mantissa(REAL x) {
   // Adding 1.5 * 2^23 rounds to an integer n, which then stands in the low bits; 254 more makes it positive.
   REAL shifted = fma_(x, 1.44269502f, 12583166.0f);
@@ -38,11 +47,7 @@ FORMULA(ExpMantissa) exp_mantissa(REAL x) {
   REAL r = fma_(n, -0.693147182f, x);  // exact: both terms are multiples of 2^-25 (n = 0: r = x)
   REAL r_lo = n * 1.90465421e-9f;      // ln2 = 0.693147182f - 1.90465421e-9f
   REAL t = r + r_lo;
-  REAL p = fma_(t, 0.000197902584f, 0.00139447092f);
-  p = fma_(t, p, 0.00833347254f);
-  p = fma_(t, p, 0.0416663513f);
-  p = fma_(t, p, 0.166666657f);
-  p = fma_(t, p, 0.5f);
+  REAL p = exp_polynomial(t);
   REAL head = 1.0f + r;
   REAL tail = fma_(t * t, p, (r - (head - 1.0f)) + r_lo);
   ExpMantissa m;
@@ -165,36 +170,105 @@ FORMULA(REAL) times_cdf(REAL x, REAL limit, CdfParts p) {
 
 // ---- sigmoid, silu ----
 
-// sigmoid(x) from E = e^-|x| so that nothing overflows or cancels: 1 / (1 + E) for x >= 0, E / (1 + E) for x
-// < 0.
-FORMULA(CdfParts) sigmoid_parts(ExpParts e, bool negative) {
-  CdfParts s;
-  REAL scale = e.scale1 * e.scale2;
-  // 1 + E as a float pair (Fast2Sum: E <= 1).
-  REAL exp_hi = e.hi * scale;
-  REAL one_plus = 1.0f + exp_hi;
-  REAL one_plus_lo = fma_(e.lo, scale, exp_hi - (one_plus - 1.0f));
-  REAL numerator = select_(negative, e.hi, 1.0f);
-  REAL numerator_lo = select_(negative, e.lo, 0.0f);
-  REAL inverse = reciprocal_(one_plus);
-  s.quotient = numerator * inverse;
-  REAL remainder = fma_(-s.quotient, one_plus, numerator);
-  remainder = fma_(-s.quotient, one_plus_lo, remainder) + numerator_lo;
-  s.correction = remainder * inverse;
-  s.scale1 = select_(negative, e.scale1, 1.0f);
-  s.scale2 = select_(negative, e.scale2, 1.0f);
-  return s;
+// e^-x as (1 + f + f_lo) * 2^n, with n + 127 in the low bits of `biased`; |x| at most 174. f + f_lo is e^t -
+// 1 to 2^-31, as exp_mantissa has it, but 1 is not added yet: silu needs no rounded e^-x.
+struct ExpMinusOne {
+  REAL f;
+  REAL f_lo;
+  UINT biased;
+};
+
+FORMULA(ExpMinusOne) exp_minus_one(REAL x) {
+  REAL shifted = fma_(x, -1.44269502f, 12583039.0f);  // 1.5 * 2^23 + 127
+  REAL n = shifted - 12583039.0f;
+  REAL r = fma_(n, -0.693147182f, -x);  // exact
+  REAL t = fma_(n, 1.90465421e-9f, r);  // r + r_lo
+  REAL p = exp_polynomial(t);
+  REAL square = t * t;
+  ExpMinusOne m;
+  m.f = fma_(square, p, t);
+  // f is within a factor of two of r, so r - f is exact, and so what t was rounded by comes back.
+  m.f_lo = fma_(square, p, fma_(n, 1.90465421e-9f, r - m.f));
+  m.biased = bits_(shifted);
+  return m;
+}
+
+// Of E = e^-x: E = e + e_lo, D = 1 + E = d + d_lo, and sigmoid(x) = 1 / D = inverse * (1 + residual).
+struct Logistic {
+  REAL e;
+  REAL e_lo;
+  REAL d;
+  REAL d_lo;
+  REAL inverse;
+  REAL residual;
+};
+
+// scale is a power of two in [2^-115, 2^92]. `lost` is what 1 + scale is rounded by, nothing up to 2^23.
+FORMULA(Logistic) logistic_of(REAL f, REAL f_lo, REAL scale, REAL lost) {
+  Logistic g;
+  g.e = fma_(f, scale, scale);
+  g.e_lo = fma_(f_lo, scale, fma_(f, scale, scale - g.e));
+  g.d = 1.0f + g.e;
+  g.d_lo = fma_(f_lo, scale, fma_(f, scale, (1.0f + scale) - g.d)) + lost;
+  g.inverse = reciprocal_(g.d);
+  g.residual = fma_(-g.inverse, g.d_lo, fma_(-g.inverse, g.d, 1.0f));
+  return g;
+}
+
+FORMULA(REAL) sigmoid_of(Logistic g) { return fma_(g.inverse, g.residual, g.inverse); }
+
+FORMULA(REAL) silu_of(REAL x, Logistic g) { return fma_(x, g.inverse, x * g.inverse * g.residual); }
+
+// s (1 + x (1 - s)) = (D + x E) / D^2. D + x E is exact to 2^-24 of its own size and 2^-32 of D's, so that
+// where it cancels, near the root -1.2784645427610738, the result is off by less than 2^-32.
+FORMULA(REAL) silu_derivative_of(REAL x, Logistic g) {
+  REAL sum = fma_(x, g.e, g.d);
+  REAL sum_lo = fma_(x, g.e_lo, g.d_lo);
+  REAL quotient = sum * g.inverse;
+  REAL quotient_lo = fma_(sum_lo, g.inverse, fma_(sum, g.inverse, -quotient));
+  quotient_lo = fma_(quotient, g.residual + g.residual, quotient_lo);
+  return fma_(quotient, g.inverse, quotient_lo * g.inverse);
+}
+
+// x clamped to [-130, 80], where all three are at their limits, and E / scale for it: 1 is nothing beside
+// 2^92, so a larger E is a smaller result, by a power of two. NaN passes.
+struct LogisticParts {
+  Logistic g;
+  REAL x;
+  REAL scale;
+};
+
+FORMULA(LogisticParts) logistic_parts(REAL x) {
+  LogisticParts parts;
+  REAL least = select_(-130.0f > x, -130.0f, x);
+  parts.x = select_(80.0f < least, 80.0f, least);
+  ExpMinusOne m = exp_minus_one(parts.x);
+  int exponent = int(m.biased) - 0x4b400000;
+  int limited = select_(exponent < 219, exponent, 219);
+  REAL scale = from_bits_(UINT(limited) << 23);
+  parts.scale = from_bits_(UINT(127 + limited - exponent) << 23);
+  // Fast2Sum of 1 and the scale.
+  REAL large = select_(scale > 1.0f, scale, 1.0f);
+  REAL small = select_(scale > 1.0f, 1.0f, scale);
+  parts.g = logistic_of(m.f, m.f_lo, scale, small - ((1.0f + scale) - large));
+  return parts;
 }
 
 FORMULA(REAL) sigmoid(REAL x) {
-  CdfParts s = sigmoid_parts(exp_parts(-clamped_magnitude(x, 130.0f)), is_negative(x));
-  return (s.quotient + s.correction) * s.scale1 * s.scale2;
+  LogisticParts p = logistic_parts(x);
+  return sigmoid_of(p.g) * p.scale;
 }
 
 // x * sigmoid(x). silu(-inf) = -0, silu(inf) = inf, silu(+-0) = +-0; the gelus alike.
 FORMULA(REAL) silu(REAL x) {
-  REAL a = clamped_magnitude_bits(x, 130.0f);
-  return times_cdf(x, 130.0f, sigmoid_parts(exp_parts(-a), is_negative(x)));
+  LogisticParts p = logistic_parts(x);
+  return select_(x <= 64.0f, silu_of(p.x, p.g) * p.scale, x);
+}
+
+// At -inf it is -0, the limit from below; at inf it is 1.
+FORMULA(REAL) silu_derivative(REAL x) {
+  LogisticParts p = logistic_parts(x);
+  return silu_derivative_of(p.x, p.g) * p.scale;
 }
 
 // factor * E / (1 + E)^2, E = e^-|x|; factor is a power of two.
@@ -216,6 +290,49 @@ FORMULA(REAL) logistic_density(REAL x, REAL factor) {
 
 // sigmoid(x) * (1 - sigmoid(x))
 FORMULA(REAL) sigmoid_derivative(REAL x) { return logistic_density(x, 1.0f); }
+
+// ---- gelu, tanh form: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 = x sigmoid(w) ----
+
+// a (c1 + c2 a^2) for a >= 0, c1 = 2 sqrt(2/pi).
+FORMULA(Pair) gelu_tanh_cubic(REAL a, REAL c2, REAL c2_lo) {
+  REAL square = a * a;
+  REAL square_lo = fma_(a, a, -square);
+  REAL m = c2 * square;
+  REAL m_lo = fma_(c2, square, -m) + fma_(c2, square_lo, c2_lo * square);
+  REAL g = m + 1.59576917f;
+  REAL part = g - m;
+  REAL g_lo = ((m - (g - part)) + (1.59576917f - part)) + (m_lo - 4.53406805e-8f);
+  Pair y;
+  y.hi = a * g;
+  y.lo = fma_(a, g_lo, fma_(a, g, -y.hi));
+  return y;
+}
+
+// e^-|w| for a = |x| at most 11.5: there |w| is 126.9, and the functions are at their limits.
+FORMULA(ExpParts) gelu_tanh_exp(REAL a) {
+  Pair w = gelu_tanh_cubic(a, 0.0713548139f, 2.39883247e-9f);
+  return exp_parts_of_pair(-w.hi, -w.lo);
+}
+
+// sigmoid(w) from E = e^-|w|: 1 / (1 + E) for w >= 0, E / (1 + E) for w < 0.
+FORMULA(CdfParts) sigmoid_parts(ExpParts e, bool negative) {
+  CdfParts s;
+  REAL scale = e.scale1 * e.scale2;
+  // 1 + E as a float pair (Fast2Sum: E <= 1).
+  REAL exp_hi = e.hi * scale;
+  REAL one_plus = 1.0f + exp_hi;
+  REAL one_plus_lo = fma_(e.lo, scale, exp_hi - (one_plus - 1.0f));
+  REAL numerator = select_(negative, e.hi, 1.0f);
+  REAL numerator_lo = select_(negative, e.lo, 0.0f);
+  REAL inverse = reciprocal_(one_plus);
+  s.quotient = numerator * inverse;
+  REAL remainder = fma_(-s.quotient, one_plus, numerator);
+  remainder = fma_(-s.quotient, one_plus_lo, remainder) + numerator_lo;
+  s.correction = remainder * inverse;
+  s.scale1 = select_(negative, e.scale1, 1.0f);
+  s.scale2 = select_(negative, e.scale2, 1.0f);
+  return s;
+}
 
 // The derivative of x sigmoid(w(x)) is s + v (1 - s) s, with s = sigmoid(w) and v = x w'. For an odd w of x's
 // sign and E = e^-|w|, D = 1 + E it is (D + v E) / D^2 for x >= 0, E (D - v) / D^2 for x < 0.
@@ -248,52 +365,6 @@ FORMULA(REAL) sigmoid_gate_derivative(ExpParts e, Pair v, bool negative) {
   remainder = fma_(-quotient, square_lo, remainder) + numerator_lo;
   REAL y = fma_(remainder, inverse, quotient);
   return y * select_(negative, e.scale1, 1.0f) * select_(negative, e.scale2, 1.0f);
-}
-
-// a: |x| up to a limit; e: e^-a.
-FORMULA(REAL) silu_derivative_from(REAL x, REAL a, ExpParts e) {
-  Pair v;
-  v.hi = a;
-  v.lo = 0.0f;
-  REAL y = sigmoid_gate_derivative(e, v, is_negative(x));
-  // D - a cancels near the root -1.2784645427610738, so there: the expansion at the float next to it,
-  // whose value is the constant term. The other coefficients: fitted to (f(h) - f(0)) / h as for exp, |h| <=
-  // 1/32.
-  REAL h = x + 1.27846456f;
-  REAL q = fma_(h, -0.0152203161f, 0.0188664366f);
-  q = fma_(h, q, 0.146648794f);
-  REAL near_root = fma_(h, 0.217811704f, fma_(h, h * q, -2.82703971e-9f));
-  return select_(abs_(h) < 0.03125f, near_root, y);
-}
-
-// At -inf it is -0, the limit from below; at inf it is 1.
-FORMULA(REAL) silu_derivative(REAL x) {
-  REAL a = clamped_magnitude_bits(x, 130.0f);  // as silu has it, so that swiglu_backward shares e^-a
-  REAL y = silu_derivative_from(x, a, exp_parts(-a));
-  return select_(x == x, y, x);
-}
-
-// ---- gelu, tanh form: x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 = x sigmoid(w) ----
-
-// a (c1 + c2 a^2) for a >= 0, c1 = 2 sqrt(2/pi).
-FORMULA(Pair) gelu_tanh_cubic(REAL a, REAL c2, REAL c2_lo) {
-  REAL square = a * a;
-  REAL square_lo = fma_(a, a, -square);
-  REAL m = c2 * square;
-  REAL m_lo = fma_(c2, square, -m) + fma_(c2, square_lo, c2_lo * square);
-  REAL g = m + 1.59576917f;
-  REAL part = g - m;
-  REAL g_lo = ((m - (g - part)) + (1.59576917f - part)) + (m_lo - 4.53406805e-8f);
-  Pair y;
-  y.hi = a * g;
-  y.lo = fma_(a, g_lo, fma_(a, g, -y.hi));
-  return y;
-}
-
-// e^-|w| for a = |x| at most 11.5: there |w| is 126.9, and the functions are at their limits.
-FORMULA(ExpParts) gelu_tanh_exp(REAL a) {
-  Pair w = gelu_tanh_cubic(a, 0.0713548139f, 2.39883247e-9f);
-  return exp_parts_of_pair(-w.hi, -w.lo);
 }
 
 FORMULA(REAL) gelu_tanh(REAL x) {

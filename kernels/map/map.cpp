@@ -97,14 +97,14 @@ constexpr std::uint32_t line = 16;  // floats in a line of it
 
 // A block, if all of it is ordinary; else nothing happens.
 template <class Op> bool map_ordinary(const MapArguments<Op, F32>& a, std::uint64_t begin) {
-  alignas(64) float x[block], e_hi[block], e_lo[block];
+  alignas(64) float f[block], f_lo[block], scale[block];
   if constexpr (Op::inputs == 1) {  // with more streams it gains nothing (docs/decisions.md)
     for (std::uint32_t i = 0; i < block; i += line) __builtin_prefetch(a.in[0] + begin + 4 * block + i);
   }
   int largest = 0;
   for (std::uint32_t i = 0; i < block; ++i) {
     const Ordinary o = ordinary(a.in[0][begin + i]);
-    x[i] = o.x, e_hi[i] = o.e.hi, e_lo[i] = o.e.lo;
+    f[i] = o.f, f_lo[i] = o.f_lo, scale[i] = o.scale;
     largest = std::max(largest, static_cast<int>(bits_(abs_(o.x))));
   }
   if (largest > ordinary_limit) return false;
@@ -117,7 +117,7 @@ template <class Op> bool map_ordinary(const MapArguments<Op, F32>& a, std::uint6
   }
   SILICA_INDEPENDENT
   for (std::uint32_t i = 0; i < block; ++i) {
-    map_element(a, begin + i, Ordinary{x[i], {e_hi[i], e_lo[i]}}, a.s);
+    map_element(a, begin + i, Ordinary{a.in[0][begin + i], f[i], f_lo[i], scale[i]}, a.s);
   }
   return true;
 }
