@@ -57,7 +57,7 @@ std::vector<std::vector<float>> run_on(const Device& device, const Elementwise& 
 // The inputs of an op in chunks, what the reference makes of them, and how accurate that is.
 class Walk {
  public:
-  explicit Walk(const OpCase& op) : op_(*op.elementwise) {
+  explicit Walk(const OpCase& op) : op_(*op.elementwise), name_(op.name.substr(0, op.name.find('.'))) {
     const bool unary = op_.inputs == 1 || (op_.inputs == 2 && op.backward());
     total_ = unary ? std::uint64_t{1} << (8 * size_of(op_.from)) : tuples;
     if (unary && op_.outputs == 1) definition_ = op_.definition;
@@ -155,11 +155,15 @@ class Walk {
       const double x[2] = {double{in[0][i]}, 1.0};
       definition_->fast(x, exact);
     }
-    if (op_.to == DType::f32) return oracle::ulp_error(got, exact[0]);
+    if (op_.to == DType::f32) {
+      return oracle::in_least_ulp(oracle::ulp_error(got, exact[0]), exact[0], oracle::kF32,
+                                  oracle::least_ulp(name_, in[0][i]));
+    }
     return ulp_error(got, exact[0], std::abs(exact[0]), op_.to);
   }
 
   const Elementwise& op_;
+  const std::string name_;
   const Device cpu_ = Device::open("cpu");
   const Definition* definition_ = nullptr;
   bool unary_ = false;

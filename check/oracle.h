@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <string_view>
 
 namespace oracle {
 
@@ -121,6 +122,19 @@ template <typename T> double ulp_error(float got, T want, const Format& format =
   if (std::isinf(got)) value = std::copysign(next, value);
   return static_cast<double>(
       std::fabs((value - want) * T{power_of_two(-exponent_of_ulp(static_cast<double>(want), format))}));
+}
+
+// The spacing that counts at least. silu' is bounded by 2^-32, 2 of them, next to its root, where those of
+// its values go to zero. The name is the formula's or the op's.
+inline double least_ulp(std::string_view name, float x) {
+  const bool has_root = name == "silu_derivative" || name == "silu_backward";
+  return has_root && std::fabs(x + 1.2784645f) < 0.03125f ? 0x1p-33 : 0.0;
+}
+
+// An error in units of the spacing at `want`, in units of `least` where that is more.
+inline double in_least_ulp(double error, double want, const Format& format, double least) {
+  const double ulp = power_of_two(exponent_of_ulp(want, format));
+  return ulp < least ? error * (ulp / least) : error;
 }
 
 // x rounded to the format, to nearest even.

@@ -4,7 +4,6 @@
 // the code to it.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -33,13 +32,6 @@ struct Formula {
   long double (*exact)(long double);
   double goal;  // the error allowed in f32, ulp
 };
-
-// Where a formula goes through zero without a loss of bits being made good. Next to it an ulp is 2^-33 at
-// least.
-inline constexpr double kRootUlp = 0x1p-33;
-inline bool is_near_root(const Formula& formula, float x) {
-  return formula.name == "silu_derivative" && std::fabs(x + 1.2784645f) < 0.03125f;
-}
 
 inline constexpr Formula kFormulas[] = {
 #define ROW(name, formula, reference, goal)     \
@@ -150,8 +142,8 @@ inline void judge(const Subject& of, float x, float y, Figures& figures) {
   }
   const bool wrong_tie = error == 0.5 && double{y} != oracle::rounded(want, format);
   if (error > 0.5 || wrong_tie) ++figures.misrounded;
-  if (of.formula != nullptr && is_near_root(*of.formula, x)) {
-    error *= std::min(1.0, oracle::power_of_two(oracle::exponent_of_ulp(want, format)) / kRootUlp);
+  if (of.formula != nullptr) {
+    error = oracle::in_least_ulp(error, want, format, oracle::least_ulp(of.formula->name, x));
   }
   if (error > figures.max_ulp) figures.max_ulp = error, figures.at = x;
 }
