@@ -259,10 +259,13 @@ FORMULA(REAL) sigmoid(REAL x) {
   return sigmoid_of(p.g) * p.scale;
 }
 
-// x * sigmoid(x). silu(-inf) = -0, silu(inf) = inf, silu(+-0) = +-0; the gelus alike.
+// x * sigmoid(x). silu(-inf) = -0, silu(inf) = inf, silu(+-0) = +-0; the gelus alike. The factor is clamped
+// by its bits, as devices take a clamp of floats for a minimum, which may flush a subnormal.
 FORMULA(REAL) silu(REAL x) {
   LogisticParts p = logistic_parts(x);
-  return select_(x <= 64.0f, silu_of(p.x, p.g) * p.scale, x);
+  UINT most = bits_(-130.0f);
+  REAL factor = from_bits_(select_(bits_(x) < most, bits_(x), most));
+  return select_(x <= 64.0f, silu_of(factor, p.g) * p.scale, x);
 }
 
 // At -inf it is -0, the limit from below; at inf it is 1.

@@ -12,7 +12,9 @@ template <class T> struct FewRowsArguments {
 };
 
 template <class T, u32 rows, u32 warps> struct FewRows {
-  static constexpr u32 columns = 8, blocks = warp_size / columns, stages = 3;
+  static constexpr u32 columns = 8, blocks = warp_size / columns;
+  // So that two blocks fit a multiprocessor, and one begins while the other ends.
+  static constexpr u32 stages = warps == 8 ? 2 : 4;
   static constexpr u32 run = 4 * T::per_word;           // elements of 16 bytes
   static constexpr u32 runs = 8, line = runs * run;     // of a line, which divides k_block
   static constexpr u32 steps = k_block / line;          // lines of a block of k

@@ -26,12 +26,14 @@ constexpr std::pair<const char*, const char*> dtypes[] = {{"f32", "F32"}, {"f16"
 
 // ---- map: in large ones a thread has more loads in flight, as many as its registers allow
 
-constexpr std::uint64_t large_map = std::uint64_t{1} << 22;  // elements
+constexpr std::uint64_t large_map = std::uint64_t{1} << 22;       // elements
+constexpr std::uint64_t large_wide_map = std::uint64_t{1} << 20;  // in f32, five operands
 
 Choice choose_map(const CatalogueRow& row, const Request& request) {
   const std::size_t width = row.offset;  // of a vector, in elements
   const std::size_t elements = row.operands > 3 ? 8 : 16;
-  const bool is_large = request.grid.x >= large_map;
+  const bool is_wide = row.operands > 3 && width == 4;
+  const bool is_large = request.grid.x >= (is_wide ? large_wide_map : large_map);
   const std::size_t vectors = is_large ? elements / width : 1;
   Choice choice = row.base;
   choice.defines = message("#define SILICA_VECTORS ", vectors, "\n");
@@ -238,9 +240,10 @@ struct Panels {
 
 // The kernel of few_rows.h, in elements of `type`.
 Choice choose_few_rows(const Choice& base, const MatmulSizes& s, std::string_view type, int architecture) {
-  constexpr std::uint64_t k_block = 256, columns = 8, blocks_of_warp = 4, stages = 3, line = 36, kib = 1024;
+  constexpr std::uint64_t k_block = 256, columns = 8, blocks_of_warp = 4, line = 36, kib = 1024;
   const std::uint64_t blocks = ceil_div(s.k, k_block), lines = 32 + blocks_of_warp * s.m;
   const auto shared_bytes = [&](unsigned warps) {
+    const std::uint64_t stages = warps == 8 ? 2 : 4;
     return static_cast<unsigned>(sizeof(float) * (warps * stages * lines * line + blocks * s.m * columns));
   };
   const bool has_much = architecture == 80 || architecture == 90 || architecture == 100;
