@@ -21,13 +21,6 @@ struct ExpParts {
   REAL scale2;
 };
 
-// e^x = (hi + lo) * 2^n, with n + 254 in the low bits of `biased`.
-struct ExpMantissa {
-  REAL hi;
-  REAL lo;
-  UINT biased;
-};
-
 // P in e^t = 1 + t + t^2 P(t), |t| <= ln2/2: minimax fit of (e^t - 1 - t) / t^2 weighted with t^2 / e^t by
 // Remez exchange (mpmath), then a local search over neighbouring floats for the rounded coefficients:
 // relative error 2^-31.9.
@@ -40,7 +33,7 @@ FORMULA(REAL) exp_polynomial(REAL t) {
 }
 
 // x in [-174, 174]. Cody and Waite's reduction: x = n ln2 + t, |t| <= ln2/2.
-FORMULA(ExpMantissa) exp_mantissa(REAL x) {
+FORMULA(ExpParts) exp_parts(REAL x) {
   // Adding 1.5 * 2^23 rounds to an integer n, which then stands in the low bits; 254 more makes it positive.
   REAL shifted = fma_(x, 1.44269502f, 12583166.0f);
   REAL n = shifted - 12583166.0f;
@@ -50,22 +43,13 @@ FORMULA(ExpMantissa) exp_mantissa(REAL x) {
   REAL p = exp_polynomial(t);
   REAL head = 1.0f + r;
   REAL tail = fma_(t * t, p, (r - (head - 1.0f)) + r_lo);
-  ExpMantissa m;
-  m.hi = head + tail;
-  m.lo = tail - (m.hi - head);
-  m.biased = bits_(shifted);
-  return m;
-}
-
-FORMULA(ExpParts) exp_parts(REAL x) {
-  ExpMantissa m = exp_mantissa(x);
   ExpParts e;
-  e.hi = m.hi;
-  e.lo = m.lo;
+  e.hi = head + tail;
+  e.lo = tail - (e.hi - head);
   // n + 254 = half1 + half2; as exponent fields they are 2^(half - 127). Bits above leave by the shift.
-  UINT half1 = m.biased >> 1;
+  UINT half1 = bits_(shifted) >> 1;
   e.scale1 = from_bits_(half1 << 23);
-  e.scale2 = from_bits_((m.biased - half1) << 23);
+  e.scale2 = from_bits_((bits_(shifted) - half1) << 23);
   return e;
 }
 
@@ -171,7 +155,7 @@ FORMULA(REAL) times_cdf(REAL x, REAL limit, CdfParts p) {
 // ---- sigmoid, silu ----
 
 // e^-x as (1 + f + f_lo) * 2^n, with n + 127 in the low bits of `biased`; |x| at most 174. f + f_lo is e^t -
-// 1 to 2^-31, as exp_mantissa has it, but 1 is not added yet: silu needs no rounded e^-x.
+// 1 to 2^-31, as exp_parts has it, but 1 is not added yet: silu needs no rounded e^-x.
 struct ExpMinusOne {
   REAL f;
   REAL f_lo;
