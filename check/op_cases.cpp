@@ -7,6 +7,7 @@
 
 #include "definitions.h"
 #include "exact.h"
+#include "feed_forward.h"
 #include "reference.h"
 
 namespace silica::check {
@@ -511,7 +512,7 @@ const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> all = [] {
     std::vector<OpCase> cases;
     for (auto family : {elementwise_cases, movement_cases, matmul_cases, row_cases, table_cases,
-                        all_layout_cases, batched_matmul_cases, half_matmul_cases}) {
+                        all_layout_cases, batched_matmul_cases, half_matmul_cases, feed_forward_cases}) {
       for (OpCase& one : family()) cases.push_back(std::move(one));
     }
     return cases;

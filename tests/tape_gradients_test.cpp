@@ -120,6 +120,9 @@ std::vector<Problem> other_problems(const Device& device) {
       {"attention",
        {{{5, 4}}, {{5, 4}}, {{5, 4}}},
        [](const Variables& v) { return matmul(softmax(matmul(v[0], v[1], {.transpose_b = true})), v[2]); }},
+      {"feed_forward",
+       {{{3, 5}}, {{8, 5}}, {{8, 5}}, {{5, 8}}},
+       [](const Variables& v) { return feed_forward(v[0], v[1], v[2], v[3]); }},
       // One variable in several places, and gradients that meet.
       {"x * x", {{{7}}}, [](const Variables& v) { return mul(v[0], v[0]); }},
       {"x + x", {{{7}}}, [](const Variables& v) { return add(v[0], v[0]); }},

@@ -70,8 +70,7 @@ Variable Model::logits(const std::vector<Variable>& weights, const Tensor& ids) 
   for (std::size_t block = 0; block < shape_.blocks; ++block) {
     const Variable* w = &weights[first_block + block * weights_per_block];
     const Variable normed = rms_norm(x, w[norm]);
-    const Variable product = swiglu(matmul(normed, w[gate], out_in), matmul(normed, w[up], out_in));
-    x = add(x, matmul(product, w[down], out_in));
+    x = add(x, feed_forward(normed, w[gate], w[up], w[down]));
   }
   const Variable* last = &weights[first_block + shape_.blocks * weights_per_block];
   return matmul(rms_norm(x, last[0]), last[1], out_in);

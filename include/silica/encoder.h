@@ -55,9 +55,10 @@ class CommandList {
   std::shared_ptr<const Program> program_;
 };
 
-// What matmul and matmul_backward may use. `exact`: the contract of docs/exactness.md. `fast` permits what is
-// faster and inexact, where the device has it (CUDA: tensor cores, through cuBLASLt), within the error bounds
-// stated there; where it has nothing of the kind, and for every other op, results are exact.
+// What matmul and feed_forward and their gradients may use. `exact`: the contract of docs/exactness.md.
+// `fast` permits what is faster and inexact, where the device has it (CUDA: tensor cores, through cuBLASLt
+// and kernels of the library's own for sm_90), within the error bounds stated there; where it has nothing of
+// the kind, and for every other op, results are exact.
 enum class Math { exact, fast };
 
 struct EncoderOptions {

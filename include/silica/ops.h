@@ -138,6 +138,29 @@ void batched_matmul(CommandEncoder& encoder, const Tensor& a, const Tensor& b, c
 void batched_matmul_backward(CommandEncoder& encoder, const Tensor& a, const Tensor& b, const Tensor& dc,
                              const Tensor& da, const Tensor& db, const MatmulOptions& options = {});
 
+// ---- The feed-forward network of a transformer with SwiGLU: Shazeer, "GLU Variants Improve Transformer",
+// 2020. f32, f16 or bf16, one dtype per call. Tensors of more than two dimensions are seen as (rows, cols).
+
+// Stored (out, in), as by PyTorch's Linear: gate and up (hidden, width), down (width, hidden).
+struct FeedForwardWeights {
+  Tensor gate, up, down;
+};
+// What the backward pass reads of the forward pass, each (tokens, hidden): all three or none.
+struct FeedForwardKept {
+  Tensor gate, up;  // x gate^T and x up^T
+  Tensor hidden;    // swiglu of them
+};
+// y (tokens, width) = swiglu(x gate^T, x up^T) down^T of x (tokens, width). The bits are those of matmul,
+// matmul, swiglu, matmul, in which Math::fast may use its kernels for products; so are the gradients' bits
+// those of matmul_backward and swiglu_backward, and dx = add(dgate gate, dup up), but that Math::fast may sum
+// these two without rounding them. Outputs must not overlap inputs, nor each other.
+void feed_forward(CommandEncoder& encoder, const Tensor& x, const FeedForwardWeights& weights,
+                  const Tensor& y, const FeedForwardKept& kept = {});
+// dx and dweights, shaped like x and weights. A default-constructed Tensor in their place is not computed.
+void feed_forward_backward(CommandEncoder& encoder, const Tensor& x, const FeedForwardWeights& weights,
+                           const FeedForwardKept& kept, const Tensor& dy, const Tensor& dx,
+                           const FeedForwardWeights& dweights);
+
 // ---- Rows: f32, f16 or bf16, one dtype per call, computed in f32 and rounded once to the output. More than
 // two dimensions are seen as (rows, cols), see Shape.
 

@@ -10,7 +10,9 @@
 
 #include "backends/cuda/catalogue.h"
 #include "backends/cuda/nvrtc.h"
+#include "backends/cuda/tensor_core.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/tensor_core/tensor_core.h"
 
 namespace silica::cuda {
 
@@ -75,6 +77,37 @@ std::vector<Kernel> kernels_of(const std::string& family) {
     for (const std::string& text : texts) kernels.push_back({row.name, text});
   }
   return kernels;
+}
+
+// Of Math::fast: every kind, dtype and layout, with instructions of sm_90 alone.
+TEST(CudaCompile, TensorCoreKernels) {
+  if (!missing_nvrtc().empty()) GTEST_SKIP() << missing_nvrtc();
+  if (nvrtc_version() < 12000) GTEST_SKIP() << "NVRTC " << nvrtc_version() << " does not know sm_90a";
+  std::set<std::string> texts;
+  for (const std::string kind : {"product", "input_backward", "hidden", "hidden_kept", "hidden_backward"}) {
+    for (const std::string dtype : {"bf16", "f16"}) {
+      const CatalogueRow* row = find_tensor_core_kernel("feed_forward." + kind + "." + dtype + ".fast");
+      ASSERT_NE(row, nullptr) << kind;
+      for (const std::uint32_t transposes : {0u, 1u, 2u, 3u}) {
+        if (kind != "product" &&
+            transposes != (kind.starts_with("hidden") && kind != "hidden_backward" ? 2 : 0))
+          continue;
+        const std::size_t operands = kind == "product"          ? 3
+                                     : kind == "hidden"         ? 4
+                                     : kind == "input_backward" ? 5
+                                                                : 6;
+        const kernels::TensorCoreSizes sizes{512, 512, 512, transposes & 1, transposes >> 1};
+        Arguments arguments{};
+        std::memcpy(arguments.data() + operands * 8, &sizes, sizeof sizes);
+        const Choice choice = row->choose(*row, {{512, 512, 1}, arguments.data(), 132});
+        texts.insert(text_of("kernel", choice));
+        EXPECT_TRUE(choice.is_specific);
+      }
+    }
+  }
+  EXPECT_EQ(texts.size(), 2u * (4 + 1 + 1));  // two kinds are each another's text
+  for (const std::string& text : texts)
+    EXPECT_NO_THROW(EXPECT_GT(compile("tensor_core", text, {90, true, true}).size(), 0u)) << text;
 }
 
 class CudaCompile : public ::testing::TestWithParam<std::tuple<int, const char*>> {

@@ -143,11 +143,6 @@ Work feedforward_work(DType dtype, const Extents& extents, bool backward) {
   const std::size_t tokens = extents[0], width = extents[1], hidden = extents[2];
   const auto unit = [](std::size_t inputs) { return 3.0f / std::sqrt(static_cast<float>(inputs)); };
   const Shape x{tokens, width}, in{hidden, width}, out{width, hidden};
-  const Feedforward silicas{
-      static_cast<void (*)(CommandEncoder&, const Tensor&, const Tensor&, const Tensor&,
-                           const MatmulOptions&)>(matmul),
-      static_cast<void (*)(CommandEncoder&, const Tensor&, const Tensor&, const Tensor&)>(swiglu),
-      swiglu_backward};
   Work work{.op = backward ? "ffn_train" : "ffn",
             .dtype = dtype,
             .extents = extents,
@@ -162,12 +157,20 @@ Work feedforward_work(DType dtype, const Extents& extents, bool backward) {
     work.flops = 0;
   }
   if (!backward) {
-    work.encode = [silicas](auto& e, const Tensors& i, const Tensors& o) { silicas.forward(e, i, o); };
+    work.encode = [](auto& e, const Tensors& i, const Tensors& o) {
+      feed_forward(e, i[0], {i[1], i[2], i[3]}, o[0]);
+    };
     return work;
   }
   work.inputs.push_back({x, 3.0f});
   work.outputs = {x, x, in, in, out};
-  work.encode = [silicas](auto& e, const Tensors& i, const Tensors& o) { silicas.forward_backward(e, i, o); };
+  work.encode = [=](auto& e, const Tensors& i, const Tensors& o) {
+    const FeedForwardWeights weights{i[1], i[2], i[3]};
+    const auto kept = [&] { return e.temporary(dtype, {tokens, hidden}); };
+    const FeedForwardKept all{kept(), kept(), kept()};
+    feed_forward(e, i[0], weights, o[0], all);
+    feed_forward_backward(e, i[0], weights, all, i[4], o[1], {o[2], o[3], o[4]});
+  };
   return work;
 }
 

@@ -62,7 +62,7 @@ std::vector<OpName> op_names();
 // not exist, a shape that is not the op's).
 std::vector<Work> works(const Choice& choice, const DeviceInfo& device);
 
-// The SwiGLU feed-forward network in the hands of somebody: silica or a peer. Matrices are (out, in).
+// feed_forward in the hands of a peer that has the parts of it. Matrices are (out, in).
 struct Feedforward {
   std::function<void(CommandEncoder&, const Tensor& a, const Tensor& b, const Tensor& c,
                      const MatmulOptions& options)>

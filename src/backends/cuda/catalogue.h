@@ -33,6 +33,7 @@ struct Choice {
   unsigned threads = 0;   // of a block
   std::uint64_t blocks = 0;
   unsigned shared_bytes = 0;          // beside what the text declares
+  bool is_specific = false;           // has instructions of this one architecture: sm_90a
   std::vector<std::byte> block = {};  // the argument block, if it is not the command's
   std::size_t scratch = 0;            // bytes; choose again with their address
   std::vector<Choice> before = {};    // kernels that run first, the one beside the other

@@ -69,13 +69,15 @@ class Session {
   Event take_event();
   void give_event(Event event) noexcept;
 
-  const LoadedKernel& kernel(std::string_view name, const std::string& text, const std::string& entry);
+  // `specific`: see Target.
+  const LoadedKernel& kernel(std::string_view name, const std::string& text, const std::string& entry,
+                             bool specific = false);
 
  private:
   friend class Current;
   void open_context();
   void close() noexcept;
-  std::vector<std::byte> image(std::string_view name, const std::string& text);
+  std::vector<std::byte> image(std::string_view name, const std::string& text, const Target& target);
 
   Context context_ = nullptr;
   std::atomic<bool> lost_{false};

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "backends/cuda/cuda.h"
+#include "backends/cuda/tensor_core.h"
 #include "core/format.h"
 #include "core/program.h"
 
@@ -84,6 +85,8 @@ class CudaBackend : public Backend {
   std::vector<std::pair<std::string, KernelSource>> fast_kernels() const override {
     std::vector<std::pair<std::string, KernelSource>> kernels;
     for (const FastKernel& kernel : cuda::fast_kernels()) kernels.emplace_back(kernel.name, KernelSource{});
+    for (const CatalogueRow& row : tensor_core_kernels(session_->architecture))
+      kernels.emplace_back(row.name, KernelSource{});
     return kernels;
   }
   std::shared_ptr<const Pipeline> build(std::string_view name, const KernelSource& source) override {

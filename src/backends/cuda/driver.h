@@ -67,6 +67,11 @@ struct Edge {  // CUgraphEdgeData
 // The later kernel may start before the earlier one has ended, and waits for it itself.
 inline constexpr Edge early_start{1, 0, 1};
 
+// CUtensorMap: a matrix in global memory and how its boxes lie in shared memory.
+struct alignas(64) TensorMap {
+  std::uint64_t words[16];
+};
+
 // Every entry point: its name in Driver, its symbol, its arguments.
 #define SILICA_DRIVER(ENTRY)                                                                          \
   ENTRY(init, cuInit, unsigned)                                                                       \
@@ -124,7 +129,9 @@ inline constexpr Edge early_start{1, 0, 1};
 // Those that a driver may lack; null then.
 #define SILICA_OPTIONAL_DRIVER(ENTRY)                                                                       \
   ENTRY(graph_add_edges, cuGraphAddDependencies_v2, Graph, const GraphNode*, const GraphNode*, const Edge*, \
-        std::size_t)
+        std::size_t)                                                                                        \
+  ENTRY(tensor_map, cuTensorMapEncodeTiled, TensorMap*, int, std::uint32_t, void*, const std::uint64_t*,    \
+        const std::uint64_t*, const std::uint32_t*, const std::uint32_t*, int, int, int, int)
 
 struct Driver {
 #define SILICA_MEMBER(name, symbol, ...) Result (*name)(__VA_ARGS__) = nullptr;

@@ -142,7 +142,8 @@ Target target_for(int architecture) {
 }
 
 std::vector<std::string> compile_options(const Target& target) {
-  return {message("--gpu-architecture=", target.binary ? "sm_" : "compute_", target.architecture),
+  return {message("--gpu-architecture=", target.binary ? "sm_" : "compute_", target.architecture,
+                  target.specific ? "a" : ""),
           "--std=c++17",
           "--fmad=false",
           "--ftz=false",

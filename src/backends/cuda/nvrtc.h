@@ -20,8 +20,9 @@ int nvrtc_version();          // 13000 is CUDA 13.0
 
 // What a text is compiled to.
 struct Target {
-  int architecture = 0;  // 90 is sm_90
-  bool binary = true;    // for that architecture; otherwise PTX, which the driver compiles
+  int architecture = 0;   // 90 is sm_90
+  bool binary = true;     // for that architecture; otherwise PTX, which the driver compiles
+  bool specific = false;  // with the instructions that no later architecture has: sm_90a
 };
 
 // For a device of this architecture: PTX for the nearest one below, if the compiler does not know it.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "backends/cuda/cuda.h"
+#include "backends/cuda/tensor_core.h"
 #include "core/format.h"
 
 namespace silica::cuda {
@@ -44,6 +45,7 @@ std::vector<std::pair<std::string, KernelSource>> library_kernels() {
 std::shared_ptr<const Pipeline> build(Session& session, std::string_view name, const KernelSource& source) {
   session.check_usable();
   if (const CatalogueRow* row = find_in_catalogue(name)) return std::make_shared<CudaPipeline>(*row);
+  if (const CatalogueRow* row = find_tensor_core_kernel(name)) return std::make_shared<CudaPipeline>(*row);
   if (const FastKernel* fast = find_fast_kernel(name)) return std::make_shared<CudaPipeline>(*fast);
   const CudaSource& cuda = source.cuda;
   if (cuda.text.empty()) fail(ErrorCode::unsupported, name, ": the kernel has no source for CUDA");
@@ -54,20 +56,23 @@ std::shared_ptr<const Pipeline> build(Session& session, std::string_view name, c
   return std::make_shared<CudaPipeline>(cuda.tile, session.kernel(name, cuda.text, cuda.entry), cuda.threads);
 }
 
-std::vector<std::byte> Session::image(std::string_view kernel_name, const std::string& text) {
-  const DiskCache::Key key = cache_key(text, target_);
+std::vector<std::byte> Session::image(std::string_view kernel_name, const std::string& text,
+                                      const Target& target) {
+  const DiskCache::Key key = cache_key(text, target);
   if (auto cached = cache_.load(key)) return std::move(*cached);
-  std::vector<std::byte> compiled = compile(kernel_name, text, target_);
+  std::vector<std::byte> compiled = compile(kernel_name, text, target);
   cache_.store(key, compiled);
   return compiled;
 }
 
 const LoadedKernel& Session::kernel(std::string_view kernel_name, const std::string& text,
-                                    const std::string& entry) {
+                                    const std::string& entry, bool specific) {
   const std::lock_guard loading(loading_);
   const std::string key = message(entry, "\n", text);
   if (const auto found = kernels_.find(key); found != kernels_.end()) return found->second;
-  const std::vector<std::byte> binary = image(kernel_name, text);
+  Target target = target_;
+  target.specific = specific;
+  const std::vector<std::byte> binary = image(kernel_name, text, target);
   const Current current(*this);
   check(current.result(), "the context");
   LoadedKernel loaded;

@@ -3,7 +3,6 @@
 // all later ones launch: commands of a stage are parallel branches there. Where cuBLASLt runs a command, the
 // graph is a recording of the launches, one after the other.
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -19,7 +18,7 @@ namespace {
 struct Launch {
   Function function = nullptr;
   unsigned blocks = 0, threads = 0, shared_bytes = 0;
-  std::array<std::byte, max_argument_bytes> arguments{};
+  std::vector<std::byte> arguments;
   std::shared_ptr<const Product> product = nullptr;  // instead of a kernel
   bool waits = false;          // itself for the kernel before, so that it may start early
   std::vector<Launch> before;  // what runs first, the one beside the other
@@ -36,13 +35,14 @@ Launch make_launch(const Command& command, const LoadedKernel& kernel, std::uint
   launch.function = kernel.function;
   launch.blocks = static_cast<unsigned>(blocks);
   launch.threads = threads;
-  std::ranges::copy(arguments, launch.arguments.begin());
+  launch.arguments.assign(arguments.begin(), arguments.end());
   return launch;
 }
 
 Launch make_launch(Session& session, const Command& command, const Choice& choice) {
   const std::string& name = command.kernel;
-  const LoadedKernel& kernel = session.kernel(name, text_of(name, choice), entry_of(name));
+  const LoadedKernel& kernel =
+      session.kernel(name, text_of(name, choice), entry_of(name), choice.is_specific);
   const std::span<const std::byte> own = choice.block;
   Launch launch = make_launch(command, kernel, choice.blocks, choice.threads,
                               own.empty() ? std::span<const std::byte>(command.arguments) : own);
@@ -62,6 +62,8 @@ Launch make_launch(Session& session, const Command& command, const Choice& choic
 class Prepared {
  public:
   Prepared(std::shared_ptr<Session> session, const silica::Program& program) : session_(std::move(session)) {
+    const Current current(*session_);  // tensor maps are made in it
+    session_->check(current.result(), "the context");
     make_scratch(program);
     std::size_t i = 0;
     for (const std::size_t end : program.stage_ends) {
