@@ -320,6 +320,18 @@ int cuStreamEndCapture(Handle, Handle* g) {
   state().capturing = nullptr;
   ENTER("cuStreamEndCapture") return make("graph", g);
 }
+// Refuses what the real one refuses of a matrix of 16-bit elements.
+int cuTensorMapEncodeTiled(void* map, int, unsigned rank, void* address, const unsigned long long* extents,
+                           const unsigned long long* steps, const unsigned* box, const unsigned*, int, int,
+                           int, int) {
+  ENTER("cuTensorMapEncodeTiled")
+  if (state().depth_of_context == 0) return 201;  // invalid context
+  const auto is_multiple = [](auto x, unsigned of) { return reinterpret_cast<std::uintptr_t>(x) % of == 0; };
+  const bool fits = rank == 2 && is_multiple(map, 64) && is_multiple(address, 16) && steps[0] % 16 == 0 &&
+                    steps[0] >= 2 * extents[0] && extents[0] > 0 && extents[1] > 0 && box[0] == 64 &&
+                    box[1] > 0 && box[1] <= 256;
+  return fits ? 0 : 1;
+}
 int cuEventElapsedTime(float* milliseconds, Handle, Handle) {
   ENTER("cuEventElapsedTime")
   *milliseconds = state().elapsed;

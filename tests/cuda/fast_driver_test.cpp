@@ -255,6 +255,64 @@ TEST_F(CudaFast, TellsTheAlignment) {
   EXPECT_EQ(counts.align[3], 4u);
 }
 
+// ---- the library's own kernels, of feed_forward
+
+struct FeedForwardList {
+  CommandList list;
+  std::size_t forward, all;  // commands
+};
+FeedForwardList feed_forward_list(const Device& device, std::size_t tokens, std::size_t offset = 0) {
+  constexpr std::size_t width = 4096, hidden = 1024;
+  constexpr DType dtype = DType::bf16;
+  const auto tensor = [&](std::size_t rows, std::size_t cols) { return Tensor(device, dtype, {rows, cols}); };
+  const auto weights = [&] {
+    return FeedForwardWeights{tensor(hidden, width), tensor(hidden, width), tensor(width, hidden)};
+  };
+  const Tensor whole_x(device, dtype, {tokens * width + offset});
+  const Tensor x = whole_x.rows(offset, tokens * width).reshape({tokens, width}), y = tensor(tokens, width);
+  const FeedForwardWeights w = weights(), dw = weights();
+  const FeedForwardKept kept{tensor(tokens, hidden), tensor(tokens, hidden), tensor(tokens, hidden)};
+  CommandEncoder e(device, {.math = Math::fast});
+  feed_forward(e, x, w, y, kept);
+  const std::size_t forward = e.commands();
+  feed_forward_backward(e, x, w, kept, tensor(tokens, width), tensor(tokens, width), dw);
+  const std::size_t all = e.commands();
+  return {e.finish(), forward, all};
+}
+
+TEST_F(CudaFast, FeedForwardHasKernelsOfItsOwn) {
+  const FeedForwardList own = feed_forward_list(device(), 1024);
+  EXPECT_EQ(own.forward, 2u);
+  EXPECT_EQ(own.all, 7u);
+  const long before = fake_counts().launches;
+  device().submit(own.list).wait();
+  EXPECT_EQ(fake_calls("cuTensorMapEncodeTiled"), 6 + 3 + 6 + 5 + 3 * 3);  // one for each operand
+  EXPECT_EQ(fake_counts().launches, before + 7);
+  for (int i = 0; i < 3; ++i) device().submit(own.list).wait();
+  // A graph: [hidden], [y and the gradients of hidden], [those of x and of the weights].
+  EXPECT_EQ(fake_counts().nodes, 7);
+  EXPECT_EQ(fake_counts().edges, 2 + 2 * 4);
+  EXPECT_EQ(fake_counts().graph_launches, 3);
+  EXPECT_EQ(fake_lt_counts().heuristics, 0);
+}
+
+TEST_F(CudaFast, FeedForwardOfSmallOrMisalignedOperandsIsOfOps) {
+  EXPECT_EQ(feed_forward_list(device(), 1024, 8).forward, 2u);  // 16 bytes on
+  EXPECT_GT(feed_forward_list(device(), 1024, 4).forward, 2u);
+  EXPECT_GT(feed_forward_list(device(), 512).forward, 2u);
+}
+
+TEST_F(CudaFast, ATensorMapThatFailsIsAnError) {
+  const FeedForwardList own = feed_forward_list(device(), 1024);
+  const long before = fake_counts().launches;
+  fake_fail_next("cuTensorMapEncodeTiled", 1);
+  EXPECT_TRUE(throws(ErrorCode::unsupported, {"feed_forward", "tensor map", "1024 x 4096"},
+                     [&] { device().submit(own.list); }));
+  EXPECT_EQ(fake_counts().launches, before);
+  device().submit(own.list).wait();  // nothing is left of it
+  EXPECT_EQ(fake_counts().launches, before + 7);
+}
+
 CommandList mixed(const Device& device) {
   CommandEncoder e(device, {.math = Math::fast});
   const Tensor x = make(device, DType::f32, {2, 2}, {1, 2, 3, 4}), y = e.temporary(DType::f32, {2, 2}),

@@ -64,11 +64,12 @@ class Prepared {
   Prepared(std::shared_ptr<Session> session, const silica::Program& program) : session_(std::move(session)) {
     const Current current(*session_);  // tensor maps are made in it
     session_->check(current.result(), "the context");
-    make_scratch(program);
+    std::vector<Choice> choices = choose(program);
+    make_scratch(program, choices);
     std::size_t i = 0;
     for (const std::size_t end : program.stage_ends) {
       std::uint64_t scratch = scratch_ ? scratch_->address : 0;
-      for (; i < end; ++i) launches_.push_back(prepare(program.commands[i], scratch));
+      for (; i < end; ++i) launches_.push_back(prepare(program.commands[i], choices[i], scratch));
     }
   }
 
@@ -111,15 +112,22 @@ class Prepared {
             session_->architecture, may_use_scratch_,         scratch};
   }
 
+  // As if there were scratch memory; empty for a kernel that is not of the catalogue.
+  std::vector<Choice> choose(const silica::Program& program) const {
+    std::vector<Choice> choices;
+    for (const Command& command : program.commands) {
+      const CatalogueRow* row = row_of(command);
+      choices.push_back(row == nullptr ? Choice{} : row->choose(*row, request_of(command, 0)));
+    }
+    return choices;
+  }
+
   // Commands of one stage run at the same time, so each has its own part of the scratch memory.
-  void make_scratch(const silica::Program& program) {
+  void make_scratch(const silica::Program& program, const std::vector<Choice>& choices) {
     std::size_t bytes = 0, i = 0;
     for (const std::size_t end : program.stage_ends) {
       std::size_t of_stage = 0;
-      for (; i < end; ++i) {
-        const CatalogueRow* row = row_of(program.commands[i]);
-        if (row != nullptr) of_stage += row->choose(*row, request_of(program.commands[i], 0)).scratch;
-      }
+      for (; i < end; ++i) of_stage += choices[i].scratch;
       bytes = std::max(bytes, of_stage);
     }
     if (bytes == 0) return;
@@ -131,7 +139,7 @@ class Prepared {
     }
   }
 
-  Launch prepare(const Command& command, std::uint64_t& scratch) {
+  Launch prepare(const Command& command, Choice& choice, std::uint64_t& scratch) {
     const auto& pipeline = static_cast<const CudaPipeline&>(*command.pipeline);
     if (pipeline.fast != nullptr) {
       const Turn turn(*session_);
@@ -144,7 +152,7 @@ class Prepared {
     if (pipeline.row == nullptr) {
       return make_launch(command, *pipeline.kernel, command.groups, pipeline.threads, command.arguments);
     }
-    const Choice choice = pipeline.row->choose(*pipeline.row, request_of(command, scratch));
+    if (choice.scratch != 0) choice = pipeline.row->choose(*pipeline.row, request_of(command, scratch));
     scratch += choice.scratch;
     return make_launch(*session_, command, choice);
   }
