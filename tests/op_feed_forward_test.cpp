@@ -7,7 +7,17 @@ namespace silica::test {
 namespace {
 
 constexpr DType dtypes[] = {DType::f32, DType::f16, DType::bf16};
-constexpr std::size_t tokens = 13, width = 20, hidden = 27;
+constexpr std::size_t width = 20, hidden = 27;
+
+constexpr std::size_t tokens = 13;
+std::vector<std::pair<DType, std::size_t>> every_dtype_and_some_tokens() {
+  std::vector<std::pair<DType, std::size_t>> all;
+  for (const DType dtype : dtypes) {
+    for (const std::size_t count : {1u, 3u, 4u, 13u})
+      all.emplace_back(dtype, count);  // few have other kernels
+  }
+  return all;
+}
 
 class FeedForward : public DeviceTest {
  protected:
@@ -22,18 +32,18 @@ class FeedForward : public DeviceTest {
   FeedForwardWeights weight_gradients(DType dtype) {
     return {empty(dtype, {hidden, width}), empty(dtype, {hidden, width}), empty(dtype, {width, hidden})};
   }
-  FeedForwardKept kept(DType dtype) {
-    return {empty(dtype, {tokens, hidden}), empty(dtype, {tokens, hidden}), empty(dtype, {tokens, hidden})};
+  FeedForwardKept kept(DType dtype, std::size_t rows = tokens) {
+    return {empty(dtype, {rows, hidden}), empty(dtype, {rows, hidden}), empty(dtype, {rows, hidden})};
   }
 };
 
 TEST_P(FeedForward, IsItsParts) {
-  for (const DType dtype : dtypes) {
-    const Tensor x = random(1, dtype, {tokens, width});
+  for (const auto& [dtype, rows] : every_dtype_and_some_tokens()) {
+    const Tensor x = random(1, dtype, {rows, width});
     const FeedForwardWeights w = weights(dtype);
-    const FeedForwardKept want = kept(dtype), got = kept(dtype);
-    const Tensor want_y = empty(dtype, {tokens, width}), bare_y = empty(dtype, {tokens, width});
-    const Guarded y(device(), dtype, {tokens, width});
+    const FeedForwardKept want = kept(dtype, rows), got = kept(dtype, rows);
+    const Tensor want_y = empty(dtype, {rows, width}), bare_y = empty(dtype, {rows, width});
+    const Guarded y(device(), dtype, {rows, width});
     run(device(), [&](CommandEncoder& e) {
       feed_forward(e, x, w, y.tensor, got);
       feed_forward(e, x, w, bare_y);
@@ -42,11 +52,11 @@ TEST_P(FeedForward, IsItsParts) {
       swiglu(e, want.gate, want.up, want.hidden);
       matmul(e, want.hidden, w.down, want_y, {.transpose_b = true});
     });
-    EXPECT_TRUE(same_bits(get(y.tensor), get(want_y))) << to_string(dtype);
-    EXPECT_TRUE(same_bits(get(bare_y), get(want_y))) << to_string(dtype);
-    EXPECT_TRUE(same_bits(get(got.gate), get(want.gate))) << to_string(dtype);
-    EXPECT_TRUE(same_bits(get(got.up), get(want.up))) << to_string(dtype);
-    EXPECT_TRUE(same_bits(get(got.hidden), get(want.hidden))) << to_string(dtype);
+    EXPECT_TRUE(same_bits(get(y.tensor), get(want_y))) << to_string(dtype) << " " << rows;
+    EXPECT_TRUE(same_bits(get(bare_y), get(want_y))) << to_string(dtype) << " " << rows;
+    EXPECT_TRUE(same_bits(get(got.gate), get(want.gate))) << to_string(dtype) << " " << rows;
+    EXPECT_TRUE(same_bits(get(got.up), get(want.up))) << to_string(dtype) << " " << rows;
+    EXPECT_TRUE(same_bits(get(got.hidden), get(want.hidden))) << to_string(dtype) << " " << rows;
     EXPECT_TRUE(y.intact());
   }
 }

@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: MIT
 // Products of up to 4 rows with a transposed b, whose time is that of reading b. Every lane of a warp has a
 // chain of its own, a column of c and a block of k: a warp 8 columns and 4 blocks, a block of warps the 8
-// columns whole. Lines of 128 bytes of each are copied while the ones before are multiplied.
+// columns whole. Lines of 128 bytes of each are copied while the ones before are multiplied. Of two factors,
+// the weights of a gate and of what it gates, half of the columns are one's, and c = swiglu of both products.
 
-template <class T> struct FewRowsArguments {
-  const typename T::Element* a;  // (m, k)
-  const typename T::Element* b;  // (n, k)
-  typename T::Element* c;        // (m, n)
+constexpr u32 few_columns = 8;  // of a block, of all factors
+
+template <class T, u32 factors> struct FewRowsArguments {
+  const typename T::Element* a;           // (m, k)
+  const typename T::Element* b[factors];  // (n, k)
+  typename T::Element* c;                 // (m, n)
   u64 m, n, k;
   u32 transpose_a, transpose_b;
+
+  // Of the few_columns columns. (An index that is not a constant would copy the arguments to memory.)
+  __device__ __forceinline__ const typename T::Element* factor(u32 of_column) const {
+    return of_column < few_columns / factors ? b[0] : b[factors - 1];
+  }
 };
 
-template <class T, u32 rows, u32 warps> struct FewRows {
-  static constexpr u32 columns = 8, blocks = warp_size / columns;
+template <class T, u32 factors, u32 rows, u32 warps> struct FewRows {
+  static constexpr u32 columns = few_columns, width = columns / factors, blocks = warp_size / columns;
   // So that two blocks fit a multiprocessor, and one begins while the other ends.
   static constexpr u32 stages = warps == 8 ? 2 : 4;
   static constexpr u32 run = 4 * T::per_word;           // elements of 16 bytes
@@ -21,10 +29,11 @@ template <class T, u32 rows, u32 warps> struct FewRows {
   static constexpr u32 line_step = 4 * runs + padding;  // in shared memory, in words
   static constexpr u32 b_lines = warp_size, lines = b_lines + blocks * rows;
   using Element = typename T::Element;
+  using Arguments = FewRowsArguments<T, factors>;
 
   // What a warp copies next: it takes every warps-th group of `blocks` blocks of k.
   struct Source {
-    const FewRowsArguments<T>& args;
+    const Arguments& args;
     u64 column;  // the first
     bool wide;   // runs are aligned, and lie inside or outside as a whole
 
@@ -46,10 +55,10 @@ template <class T, u32 rows, u32 warps> struct FewRows {
       for (u32 l = lane / runs; l < lines; l += warp_size / runs) {
         const bool of_b = l < b_lines;
         const u32 block = of_b ? l / columns : (l - b_lines) % blocks;
-        const u64 index = of_b ? column + l % columns : (l - b_lines) / blocks;
+        const u64 index = of_b ? column + l % width : (l - b_lines) / blocks;
         const u64 p = (first + block) * k_block + step * line + r * run;
         const bool inside = of_b ? index < args.n : true;
-        const Element* from = of_b ? args.b : args.a;
+        const Element* from = of_b ? args.factor(l % columns) : args.a;
         copy_run(stage + l * line_step + r * 4, from + (inside ? index * args.k : 0), inside, p);
       }
     }
@@ -82,10 +91,11 @@ template <class T, u32 rows, u32 warps> struct FewRows {
   }
 
   // totals: (block of k, row, column)
-  DEVICE void sum_blocks(const FewRowsArguments<T>& args, u64 column, float* stages_of_warp, float* totals) {
+  DEVICE void sum_blocks(const Arguments& args, u64 column, float* stages_of_warp, float* totals) {
     const u32 warp = threadIdx.x / warp_size, lane = threadIdx.x % warp_size;
     const u64 all = ceil_div(args.k, k_block), groups = ceil_div(all, blocks);
-    const bool wide = args.k % run == 0 && is_aligned(args.a) && is_aligned(args.b);
+    const bool wide =
+        args.k % run == 0 && is_aligned(args.a) && is_aligned(args.b[0]) && is_aligned(args.b[factors - 1]);
     const Source source{args, column, wide};
     const u64 count = groups > warp ? ceil_div(groups - warp, warps) * steps : 0;
     const auto fetch = [&](u64 s) {
@@ -118,18 +128,44 @@ template <class T, u32 rows, u32 warps> struct FewRows {
     }
   }
 
-  DEVICE void run_group(const FewRowsArguments<T>& args) {
-    const u64 column = group() * columns;
+  // Of all blocks of k, ascending; `t` counts the columns of the rows.
+  DEVICE float total(const float* totals, u32 t, u64 all) {
+    float sum = totals[t];
+    for (u64 block = 1; block < all; ++block) sum = sum + totals[block * rows * columns + t];
+    return sum;
+  }
+
+  DEVICE void run_group(const Arguments& args) {
+    const u64 column = group() * width;
     float* const stages_of_warp = dynamic_shared() + threadIdx.x / warp_size * (stages * lines * line_step);
     float* const totals = dynamic_shared() + warps * (stages * lines * line_step);
     sum_blocks(args, column, stages_of_warp, totals);
     __syncthreads();
     const u64 all = ceil_div(args.k, k_block);
-    for (u32 t = threadIdx.x; t < rows * columns; t += warps * warp_size) {
-      float total = totals[t];
-      for (u64 block = 1; block < all; ++block) total = total + totals[block * rows * columns + t];
-      const u64 at = column + t % columns;
-      if (at < args.n) args.c[t / columns * args.n + at] = T::store(total);
+    for (u32 t = threadIdx.x; t < rows * width; t += warps * warp_size) {
+      const u32 row = t / width, first = row * columns + t % width;
+      float c = total(totals, first, all);
+      if constexpr (factors == 2) {  // each product rounded, as if it were a tensor
+        const float up = T::load(T::store(total(totals, first + width, all)));
+        c = silu(T::load(T::store(c))) * up;
+      }
+      const u64 at = column + t % width;
+      if (at < args.n) args.c[row * args.n + at] = T::store(c);
     }
   }
 };
+
+// Before the kernel in front has ended, the first lines of b may come into the second-level cache: that is
+// where it writes to.
+template <class T, u32 factors> DEVICE void begin(const FewRowsArguments<T, factors>& args) {
+  start_next();
+  constexpr u32 width = few_columns / factors, blocks = warp_size / few_columns;
+  constexpr u32 line = 32 * T::per_word, lines = 2;
+  const u32 lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;
+  const u64 row = group() * width + lane % width, p = (warp * blocks + lane / few_columns) * u64(k_block);
+#pragma unroll
+  for (u32 i = 0; i < lines; ++i) {
+    if (row < args.n && p + (i + 1) * line <= args.k)
+      prefetch(args.factor(lane % few_columns) + row * args.k + p + i * line);
+  }
+}

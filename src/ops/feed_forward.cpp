@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/matmul/matmul.h"
 #include "kernels/tensor_core/tensor_core.h"
 #include "ops/check.h"
 #include "silica/ops.h"
@@ -118,11 +119,19 @@ void forward_of_ops(CommandEncoder& encoder, const Tensor& x, const FeedForwardW
   const auto kept_or_temporary = [&](const Tensor& given) {
     return given ? given : encoder.temporary(x.dtype(), {e.tokens, e.hidden});
   };
-  const Tensor gate = kept_or_temporary(kept.gate), up = kept_or_temporary(kept.up);
   const Tensor hidden = kept_or_temporary(kept.hidden);
-  matmul(encoder, x, w.gate, gate, out_in);
-  matmul(encoder, x, w.up, up, out_in);
-  swiglu(encoder, gate, up, hidden);
+  const std::string few_rows = message("feed_forward.few_rows.", to_string(x.dtype()));
+  if (!kept.hidden && kernels::is_few_rows(e.tokens, e.width, false, true) &&
+      encoder.device().kernels().contains(few_rows)) {
+    encoder.dispatch(few_rows,
+                     {read(x, "x"), read(w.gate, "gate"), read(w.up, "up"), write(hidden, "hidden")},
+                     kernels::TensorCoreSizes{e.tokens, e.hidden, e.width, 0, 1}, Grid{e.hidden, e.tokens});
+  } else {
+    const Tensor gate = kept_or_temporary(kept.gate), up = kept_or_temporary(kept.up);
+    matmul(encoder, x, w.gate, gate, out_in);
+    matmul(encoder, x, w.up, up, out_in);
+    swiglu(encoder, gate, up, hidden);
+  }
   matmul(encoder, hidden, w.down, y, out_in);
 }
 

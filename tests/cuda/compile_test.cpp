@@ -27,11 +27,12 @@ struct Kernel {
 // What requests the choices can depend on: sizes at every 8 bytes, or those of a matmul.
 std::vector<Arguments> argument_blocks(const CatalogueRow& row) {
   std::vector<Arguments> blocks;
-  if (row.name.starts_with("matmul.few_rows.")) {
+  if (row.name.find(".few_rows.") != row.name.npos) {
+    const std::size_t skip = row.name.starts_with("feed_forward.") ? 8 : 0;  // a fourth operand
     for (const std::uint64_t m : {1u, 4u}) {
       for (const std::uint64_t k : {256u, 4096u}) {
         const kernels::MatmulArguments arguments{nullptr, nullptr, nullptr, m, 516, k, 0, 1};
-        std::memcpy(blocks.emplace_back(Arguments{}).data(), &arguments, sizeof arguments);
+        std::memcpy(blocks.emplace_back(Arguments{}).data() + skip, &arguments, sizeof arguments);
       }
     }
     return blocks;

@@ -76,7 +76,7 @@ TEST_F(CudaDriver, IsListedAndOpened) {
 
 TEST_F(CudaDriver, IsExactAndSaysSoWithoutCublasLt) {
   const std::string description = list_devices()[0].description;
-  EXPECT_NE(description.find("Math::fast is exact: no cuBLASLt (SILICA_LIBCUBLASLT is 'none'"),
+  EXPECT_NE(description.find("matmul of Math::fast is exact: no cuBLASLt (SILICA_LIBCUBLASLT is 'none'"),
             std::string::npos)
       << description;
   const Device device = Device::open("cuda");

@@ -46,9 +46,11 @@ namespace silica::test {
     ADD_SPLIT(space, 1, 8) ADD_SPLIT(space, 2, 8) ADD_SPLIT(space, 4, 8) ADD_SPLIT(space, 8, 8)             \
   }
 
-#define ADD_FEW_ROWS(type, rows, warps)                             \
-  kernels["FewRows<" #type ", " #rows ", " #warps ">::run_group"] = \
-      emulated(&straight_wide::FewRows<type, rows, warps>::run_group);
+#define ADD_FEW_ROWS(type, rows, warps)                                   \
+  kernels["FewRows<" #type ", 1, " #rows ", " #warps ">::run_group"] =    \
+      emulated(&straight_wide::FewRows<type, 1, rows, warps>::run_group); \
+  kernels["FewRows<" #type ", 2, " #rows ", " #warps ">::run_group"] =    \
+      emulated(&straight_wide::FewRows<type, 2, rows, warps>::run_group);
 #define ADD_FEW_ROWS_OF(type, rows) \
   ADD_FEW_ROWS(type, rows, 1)       \
   ADD_FEW_ROWS(type, rows, 2) ADD_FEW_ROWS(type, rows, 4) ADD_FEW_ROWS(type, rows, 8)

@@ -100,8 +100,9 @@ TEST(Emulation, HasEveryKernelOfTheCpu) {
   for (const std::string& name : device.kernels().names()) {
     EXPECT_NE(cuda::find_in_catalogue(name), nullptr) << name;
   }
-  const std::size_t half_rows = 2;  // matmul.few_rows.f16 and .bf16, which the CPU widens
-  EXPECT_EQ(cuda::catalogue().size(), device.kernels().names().size() + half_rows);
+  // matmul.few_rows of two dtypes and feed_forward.few_rows of three, which the CPU does with other kernels.
+  const std::size_t few_rows = 2 + 3;
+  EXPECT_EQ(cuda::catalogue().size(), device.kernels().names().size() + few_rows);
 }
 
 class EmulatedOp : public ::testing::TestWithParam<OpCase> {};
@@ -366,6 +367,60 @@ TEST(Emulation, MatmulOfFewHalfRows) {
         const auto got =
             outputs(encode, [&](const CommandList& list) { run_half_rows(list, c, dtype, order); });
         EXPECT_TRUE(same_bits(got[0], want[0])) << c.m << " x " << c.n << " x " << c.k;
+      }
+    }
+  }
+}
+
+// matmul, matmul and swiglu in one kernel.
+TEST(Emulation, FeedForwardOfFewRows) {
+  const MatmulCase cases[] = {{1, 9, 8, 0, 2},        {1, 7, 2051, 0, 2}, {2, 17, 264, 0, 2},
+                              {3, 8, 1032, 1, 2},     {4, 33, 520, 0, 2}, {1, 3, 100, 0, 30},
+                              {1, 12, 5000, 0, 0.01f}};
+  const Device cpu = Device::open("cpu");
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    const auto* row = cuda::find_in_catalogue("feed_forward.few_rows." + std::string(to_string(dtype)));
+    ASSERT_NE(row, nullptr);
+    for (const MatmulCase& c : cases) {
+      const auto random = [&](std::uint64_t seed, const Shape& shape) {
+        return make(cpu, dtype, shape, rounded(Random(seed).floats(shape.size(), -c.scale, c.scale), dtype));
+      };
+      const Tensor x = random(1, {c.m, c.k}), gate = random(2, {c.n, c.k}), up = random(3, {c.n, c.k});
+      const Tensor g(cpu, dtype, {c.m, c.n}), u(cpu, dtype, {c.m, c.n}), want(cpu, dtype, {c.m, c.n});
+      run(cpu, [&](CommandEncoder& e) {
+        matmul(e, x, gate, g, {.transpose_b = true});
+        matmul(e, x, up, u, {.transpose_b = true});
+        swiglu(e, g, u, want);
+      });
+      // On the CPU's memory, at multiples of 16 bytes or not.
+      const std::size_t skip = c.skip * size_of(dtype);
+      std::vector<std::byte> memory[4];
+      for (const auto& [i, tensor] : {std::pair{0u, x}, {1u, gate}, {2u, up}, {3u, want}}) {
+        memory[i].resize(skip);
+        const std::vector<std::byte> bytes = bytes_of(tensor);
+        if (i < 3) memory[i].insert(memory[i].end(), bytes.begin(), bytes.end());
+        memory[i].resize(skip + bytes.size());
+      }
+      const struct {
+        std::byte *x, *gate, *up, *hidden;
+        std::uint64_t m, n, k;
+        std::uint32_t transpose_a, transpose_b;
+      } arguments{memory[0].data() + skip,
+                  memory[1].data() + skip,
+                  memory[2].data() + skip,
+                  memory[3].data() + skip,
+                  c.m,
+                  c.n,
+                  c.k,
+                  0,
+                  1};
+      const auto* block = reinterpret_cast<const std::byte*>(&arguments);
+      for (const Order order : orders) {
+        std::ranges::fill(memory[3], std::byte{0xa5});
+        run_choice(row->choose(*row, {{c.n, c.m, 1}, block, h100}), block, order);
+        const std::vector<std::byte> expected = bytes_of(want);
+        EXPECT_TRUE(std::ranges::equal(std::span(memory[3]).subspan(skip), expected))
+            << to_string(dtype) << " " << c.m << " x " << c.n << " x " << c.k;
       }
     }
   }

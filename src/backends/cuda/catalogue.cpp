@@ -238,8 +238,9 @@ struct Panels {
   const MatmulSizes s;
 };
 
-// The kernel of few_rows.h, in elements of `type`.
-Choice choose_few_rows(const Choice& base, const MatmulSizes& s, std::string_view type, int architecture) {
+// The kernel of few_rows.h, in elements of `type`: of one factor, or of two and swiglu.
+Choice choose_few_rows(const Choice& base, const MatmulSizes& s, std::string_view type, int architecture,
+                       std::uint64_t factors = 1) {
   constexpr std::uint64_t k_block = 256, columns = 8, blocks_of_warp = 4, line = 36, kib = 1024;
   const std::uint64_t blocks = ceil_div(s.k, k_block), lines = 32 + blocks_of_warp * s.m;
   const auto shared_bytes = [&](unsigned warps) {
@@ -251,10 +252,10 @@ Choice choose_few_rows(const Choice& base, const MatmulSizes& s, std::string_vie
   unsigned warps = 1;
   while (warps < 8 && warps * blocks_of_warp < blocks && shared_bytes(2 * warps) <= most_shared) warps *= 2;
   Choice choice = base;
-  choice.function = message("FewRows<", type, ", ", s.m, ", ", warps, ">::run_group");
-  choice.arguments = message("FewRowsArguments<", type, ">");
+  choice.function = message("FewRows<", type, ", ", factors, ", ", s.m, ", ", warps, ">::run_group");
+  choice.arguments = message("FewRowsArguments<", type, ", ", factors, ">");
   choice.threads = warps * 32;
-  choice.blocks = ceil_div(s.n, columns);
+  choice.blocks = ceil_div(s.n, columns / factors);
   choice.shared_bytes = shared_bytes(warps);
   return choice;
 }
@@ -264,6 +265,13 @@ Choice choose_half_rows(const CatalogueRow& row, const Request& request) {
   MatmulSizes s{};
   std::memcpy(&s, request.arguments, sizeof s);
   return choose_few_rows(row.base, s, row.base.arguments, request.architecture);
+}
+
+// Behind x come two factors instead of one.
+Choice choose_few_rows_pair(const CatalogueRow& row, const Request& request) {
+  MatmulSizes s{};
+  std::memcpy(&s, request.arguments + sizeof s.a, sizeof s);
+  return choose_few_rows(row.base, s, row.base.arguments, request.architecture, 2);
 }
 
 Choice choose_matmul(const CatalogueRow& row, const Request& request) {
@@ -371,6 +379,10 @@ std::vector<CatalogueRow> make_catalogue() {
   rows.push_back({"matmul.matmul.f32", choose_matmul, {"matmul", "", "MatmulArguments", "", 0, 0}});
   rows.push_back({"matmul.few_rows.f16", choose_half_rows, {"matmul", "", "F16", "", 0, 0}});
   rows.push_back({"matmul.few_rows.bf16", choose_half_rows, {"matmul", "", "BF16", "", 0, 0}});
+  for (const auto& [dtype, type] : dtypes) {
+    rows.push_back(
+        {message("feed_forward.few_rows.", dtype), choose_few_rows_pair, {"matmul", "", type, "", 0, 0}});
+  }
   add_layout_family(rows);
   add_embedding_family(rows);
   rows.push_back(

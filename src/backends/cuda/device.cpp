@@ -140,7 +140,7 @@ std::vector<DeviceInfo> list() {
 
 std::string describe_fast() {
   if (const std::string missing = missing_cublaslt(); !missing.empty())
-    return message("; Math::fast is exact: ", missing);
+    return message("; matmul of Math::fast is exact: ", missing);
   return message(", cuBLASLt ", cublaslt_version() / 1000, ".", cublaslt_version() % 1000 / 10);
 }
 
