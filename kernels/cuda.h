@@ -157,27 +157,14 @@ DEVICE void wait_for_previous() {
 #endif
 }
 
-// The kernel behind may start as soon as every block of this one has come here.
-DEVICE void start_next() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;");
-#endif
-}
-// Into the second-level cache.
-DEVICE void prefetch(const void* line) {
-#ifdef __CUDA_ARCH__
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
-#endif
-}
-// What a kernel does before it waits; nothing, unless its arguments have a function of their own.
-template <class Arguments> DEVICE void begin(const Arguments&) {}
+// By its arguments, a kernel that does so just before it reads or writes.
+template <class Arguments> constexpr bool waits_itself = false;
 
 #ifdef SILICA_ENTRY
 #define SILICA_DEFINE_ENTRY                                                   \
   extern "C" __global__ void __launch_bounds__(SILICA_THREADS, SILICA_BLOCKS) \
       SILICA_ENTRY(const SILICA_ARGUMENTS a) {                                \
-    begin(a);                                                                 \
-    wait_for_previous();                                                      \
+    if constexpr (!waits_itself<SILICA_ARGUMENTS>) wait_for_previous();       \
     SILICA_KERNEL(a);                                                         \
   }
 #else

@@ -68,6 +68,17 @@ SILICA_APPROXIMATION(swiglu_map, out[0] = rough_silu(in[0], in[1], s);)
 SILICA_APPROXIMATION(swiglu_backward_map, out[0] = rough_silu_derivative(in[0], in[2] * in[1], s);
                      out[1] = rough_silu(in[0], in[2], s);)
 
+// The larger of |a| and |b|, with either sign; a NaN if one is.
+DEVICE float larger_magnitude(float a, float b) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  float largest;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(largest) : "f"(fabsf(a)), "f"(fabsf(b)));
+  return largest;
+#else
+  return bits_(abs_(a)) > bits_(abs_(b)) ? a : b;
+#endif
+}
+
 // ---- the loop ----
 
 template <class From, class To, int inputs, int outputs> struct MapArguments {
@@ -174,16 +185,19 @@ template <class Op, class From, class To = From> struct Map {
     }
   }
 
+  DEVICE bool all_ordinary(const float* x) {
+    float largest = x[0];  // magnitude, or a NaN
+#pragma unroll
+    for (u32 e = 1; e < width; ++e) largest = larger_magnitude(largest, x[e]);
+    return abs_(largest) <= from_bits_(ordinary_limit);
+  }
+
   DEVICE void compute(const Vector<From, width>* x, Vector<To, width>* y, float s) {
     float in[inputs + 1][width];
 #pragma unroll
     for (int j = 0; j < inputs; ++j) x[j].unpack(in[j]);
     if constexpr (HasOrdinary<Op>::value && !decides) {
-      bool all_ordinary = true;
-#pragma unroll
-      for (u32 e = 0; e < width; ++e)
-        all_ordinary = all_ordinary && abs_(in[0][e]) <= from_bits_(ordinary_limit);
-      if (all_ordinary) return compute_words<true>(in, y, s);
+      if (all_ordinary(in[0])) return compute_words<true>(in, y, s);
     }
     compute_words<false>(in, y, s);
   }
@@ -191,6 +205,7 @@ template <class Op, class From, class To = From> struct Map {
   DEVICE void whole_group(const Arguments& a, u64 begin) {
     const u64 first = begin + threadIdx.x * width;
     Vector<From, width> x[vectors][inputs + 1];
+    wait_for_previous();
 #pragma unroll
     for (u32 v = 0; v < vectors; ++v) {
 #pragma unroll
@@ -218,9 +233,15 @@ template <class Op, class From, class To = From> struct Map {
     const u64 begin = group() * tile;
     if (a.n - begin >= tile && all_aligned(a)) return whole_group(a, begin);
     const u64 end = least(begin + tile, a.n);
+    wait_for_previous();
     for (u64 i = begin + threadIdx.x; i < end; i += map_threads) element(a, i);
   }
 };
+
+#ifdef SILICA_ENTRY
+template <class From, class To, int inputs, int outputs>
+constexpr bool waits_itself<MapArguments<From, To, inputs, outputs>> = true;
+#endif
 
 // ---- bytes, whatever their dtype ----
 

@@ -154,18 +154,3 @@ template <class T, u32 factors, u32 rows, u32 warps> struct FewRows {
     }
   }
 };
-
-// Before the kernel in front has ended, the first lines of b may come into the second-level cache: that is
-// where it writes to.
-template <class T, u32 factors> DEVICE void begin(const FewRowsArguments<T, factors>& args) {
-  start_next();
-  constexpr u32 width = few_columns / factors, blocks = warp_size / few_columns;
-  constexpr u32 line = 32 * T::per_word, lines = 2;
-  const u32 lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;
-  const u64 row = group() * width + lane % width, p = (warp * blocks + lane / few_columns) * u64(k_block);
-#pragma unroll
-  for (u32 i = 0; i < lines; ++i) {
-    if (row < args.n && p + (i + 1) * line <= args.k)
-      prefetch(args.factor(lane % few_columns) + row * args.k + p + i * line);
-  }
-}
