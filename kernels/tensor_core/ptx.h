@@ -2,6 +2,9 @@
 // sm_90a's instructions for products, by what they do: barriers in shared memory, the copy engine, the tensor
 // cores. Addresses in shared memory are the 32 bits that the instructions want.
 
+template <class Type> constexpr bool is_bf16 = false;
+template <> constexpr bool is_bf16<BF16> = true;
+
 // A tensor map of the driver's: a matrix in global memory and how its boxes lie in shared memory.
 struct alignas(64) TensorMap {
   u64 words[16];
@@ -77,6 +80,11 @@ DEVICE void load_box_to_both(u32 to, const TensorMap& map, u32 barrier, u32 x, u
       "l"(&map), "r"(barrier), "r"(x), "r"(y), "h"(u16(3))
       : "memory");
 }
+// Into the second-level cache.
+DEVICE void prefetch_box(const TensorMap& map, u32 x, u32 y) {
+  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(&map), "r"(x), "r"(y)
+               : "memory");
+}
 DEVICE void store_box(const TensorMap& map, u32 from, u32 x, u32 y) {
   asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(&map),
                "r"(from), "r"(x), "r"(y)
@@ -90,29 +98,29 @@ template <int count> DEVICE void wait_stores_read() {
 // What this thread wrote to shared memory is seen by the copy engine and the tensor cores.
 DEVICE void publish_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// ---- registers and matrices of 8 x 8
+// ---- words, and matrices of 8 x 8
 
-template <int count> DEVICE void fewer_registers() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));
-}
-template <int count> DEVICE void more_registers() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
-}
 DEVICE void store_matrices(u32 to, const u32* x) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x[0]),
                "r"(x[1]), "r"(x[2]), "r"(x[3])
                : "memory");
 }
-DEVICE void load_words(u32 from, u32* x) {
+DEVICE void load_words(u32 from, u32 (&x)[4]) {
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
                : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
                : "r"(from)
                : "memory");
 }
-DEVICE void store_words(u32 to, const u32* x) {
+DEVICE void load_words(u32 from, u32 (&x)[2]) {
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x[0]), "=r"(x[1]) : "r"(from) : "memory");
+}
+DEVICE void store_words(u32 to, const u32 (&x)[4]) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x[0]), "r"(x[1]), "r"(x[2]),
                "r"(x[3])
                : "memory");
+}
+DEVICE void store_words(u32 to, const u32 (&x)[2]) {
+  asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(to), "r"(x[0]), "r"(x[1]) : "memory");
 }
 
 DEVICE u32 load_word(u32 from) {
@@ -150,7 +158,7 @@ template <int count> DEVICE void wait_multiply() {
 // in shared memory.
 template <class Type, bool m_major, bool n_major>
 DEVICE void multiply(float (&d)[128], u64 a, u64 b, bool adds) {
-  if constexpr (Type::is_bf16) {
+  if constexpr (is_bf16<Type>) {
     if constexpr (m_major && n_major) SILICA_MULTIPLY("bf16", "1", "1");
     if constexpr (m_major && !n_major) SILICA_MULTIPLY("bf16", "1", "0");
     if constexpr (!m_major && n_major) SILICA_MULTIPLY("bf16", "0", "1");

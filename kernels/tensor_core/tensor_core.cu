@@ -6,18 +6,13 @@
 // ring of stages full, each 128 rows of A and 256 columns of B by 64 of k; the columns are the same for both
 // blocks, so each fetches half of them for both. Two consumers of 128 threads multiply 64 rows each and leave
 // their sums, rounded to 16 bits, in boxes of 64 x 64 in shared memory; the tensor cores wait for no more
-// than that. 128 threads finish a tile from there, while the consumers are at the next. Clusters take tile
-// after tile. TMA reads zeros beyond a matrix and writes nothing there.
+// than that. Three warps finish a tile from there, while the consumers are at the next; the last tile of a
+// block its consumers finish themselves. Clusters take tile after tile. TMA reads zeros beyond a matrix and
+// writes nothing there.
 #include "kernels/cuda.h"
-#include "kernels/map/approximation.h"
 #include "kernels/tensor_core/ptx.h"
 
-struct Bf16 : BF16 {
-  static constexpr bool is_bf16 = true;
-};
-struct Fp16 : F16 {
-  static constexpr bool is_bf16 = false;
-};
+#include "kernels/tensor_core/decide.h"
 
 enum class Epilogue {
   store,            // c = sum
@@ -42,10 +37,12 @@ constexpr u32 consumers = 2, team = 128;  // a consumer's threads
 // In front of the consumers one warp for the producer and three to finish tiles: with more threads than these
 // the sums of a consumer, 128 registers of each thread, would not fit.
 constexpr u32 finishers = 3 * warp_size, product_threads = warp_size + finishers + consumers * team;
-constexpr u32 box_cells = box_bytes / 16, cells_each = (box_cells + finishers - 1) / finishers;
+// Threads finish boxes by cells of so many words.
+constexpr u32 cell_words = 4, cell_bytes = 4 * cell_words, box_cells = box_bytes / cell_bytes;
 constexpr u32 cluster = 2;
-constexpr u32 chunks = tile_n / box;   // boxes of a consumer
-constexpr u32 swizzled = 0x40000000u;  // bit 62 of a descriptor: lines of 128 bytes are
+constexpr u32 chunks = tile_n / box;                        // boxes of a consumer
+constexpr u32 input_pairs = stage_bytes / (2 * box_bytes);  // of boxes of in[0] and in[1] in a stage
+constexpr u32 swizzled = 0x40000000u;                       // bit 62 of a descriptor: lines of 128 bytes are
 
 // Shared memory: the stages, the boxes of sums, two spare ones, the barriers.
 template <u32 stages> struct Layout {
@@ -67,14 +64,32 @@ template <u32 size> struct Place {
   }
 };
 
-// The first row and column of a block's part of a tile.
+// The first row and column of a block's part of a tile, or of a consumer's.
 struct Tile {
   u32 row, column;
+  __device__ __forceinline__ Tile of_consumer(u32 consumer) const { return {row + consumer * box, column}; }
 };
+
+// Whole warps that finish boxes together: where this thread is among how many, and the barrier they meet at.
+// The cells of a box are dealt out in turn.
+struct Crew {
+  u32 thread, threads, barrier;
+  // Of the last warp, as that has the fewest cells.
+  __device__ __forceinline__ bool is_elected() const { return thread == threads - warp_size; }
+  __device__ __forceinline__ void sync() const { barrier_among(barrier, threads); }
+  __device__ __forceinline__ bool has_cell(u32 i) const { return thread + i * threads < box_cells; }
+  __device__ __forceinline__ u32 cell(u32 i) const {
+    const u32 at = (thread + i * threads) * cell_bytes, row = at / line_bytes;
+    return at ^ row % 8 << 4;
+  }
+};
+DEVICE Crew crew_of_finishers() { return {threadIdx.x - warp_size, finishers, 2}; }
+DEVICE Crew crew_of_consumer(u32 consumer) { return {threadIdx.x % team, team, 3 + consumer}; }
 
 template <class Type, bool transpose_a, bool transpose_b, Epilogue epilogue, u32 stages, u32 lead>
 struct TensorCoreProduct {
   using L = Layout<stages>;
+  using D = Decide<Type>;
   static constexpr bool m_major = transpose_a, n_major = !transpose_b;
   static constexpr u32 columns = epilogue == Epilogue::swiglu ? tile_n / 2 : tile_n;  // of C in a tile
 
@@ -84,6 +99,10 @@ struct TensorCoreProduct {
               rows = a.band < a.tile_rows - first ? a.band : a.tile_rows - first;
     return {((first + in_band % rows) * cluster + rank) * tile_m, in_band / rows * columns};
   }
+
+  DEVICE u32 tiles_of(const ProductArguments& a) { return a.tile_rows * a.tile_columns; }
+  DEVICE u32 first_tile() { return blockIdx.x / cluster; }
+  DEVICE u32 tile_step() { return gridDim.x / cluster; }
 
   // ---- the producer
 
@@ -110,17 +129,41 @@ struct TensorCoreProduct {
     }
   }
 
+  // Both blocks have to be done with a stage, as half of it goes to the other.
+  DEVICE void wait_empty(u32 shared, const Place<stages>& place) {
+    barrier_wait(shared + L::at_empty + place.at * 8, place.phase ^ 1);
+  }
+
   DEVICE void produce(const ProductArguments& a, u32 shared, u32 rank) {
     Place<stages> place;
-    const u32 tiles = a.tile_rows * a.tile_columns;
-    for (u32 index = blockIdx.x / cluster; index < tiles; index += gridDim.x / cluster) {
+    for (u32 index = first_tile(); index < tiles_of(a); index += tile_step()) {
       const Tile tile = tile_of(a, index, rank);
       for (u32 k_block = 0; k_block < a.k_blocks; ++k_block, place.advance()) {
         const u32 full = shared + L::at_full + place.at * 8;
-        // Both blocks have to be done with the stage, as half of it goes to the other.
-        barrier_wait(shared + L::at_empty + place.at * 8, place.phase ^ 1);
+        wait_empty(shared, place);
         barrier_expect(full, stage_bytes);
         fetch_stage(a, shared + place.at * stage_bytes, full, tile, k_block, rank);
+      }
+      if (epilogue == Epilogue::swiglu_backward && index + tile_step() >= tiles_of(a))
+        fetch_last_inputs(a, shared, tile, place);
+    }
+  }
+
+  // The ring goes on with pairs of boxes, one for each consumer in turn.
+  DEVICE void fetch_last_inputs(const ProductArguments& a, u32 shared, const Tile& tile,
+                                Place<stages> place) {
+    constexpr u32 pairs = consumers * chunks;
+    static_assert(pairs <= stages * input_pairs);
+#pragma unroll 1
+    for (u32 first = 0; first < pairs; first += input_pairs, place.advance()) {
+      const u32 full = shared + L::at_full + place.at * 8, left = pairs - first;
+      const u32 count = left < input_pairs ? left : input_pairs;
+      wait_empty(shared, place);
+      barrier_expect(full, count * 2 * box_bytes);
+#pragma unroll 1
+      for (u32 i = 0; i < count; ++i) {
+        const u32 to = shared + place.at * stage_bytes + i * 2 * box_bytes;
+        fetch_inputs(a, to, full, tile.of_consumer((first + i) % consumers), (first + i) / consumers);
       }
     }
   }
@@ -177,9 +220,8 @@ struct TensorCoreProduct {
   DEVICE void leave_sums(const float (&sum)[128], u32 boxes) {
     const u32 lane = threadIdx.x % warp_size, row = threadIdx.x % team / warp_size * 16 + lane % 16;
 #pragma unroll
-    for (u32 i = 0; i < tile_n / 16;
-         ++i) {  // 8 x 8 matrices: rows and rows + 8, of these 8 columns and the next
-      u32 words[4];
+    for (u32 i = 0; i < tile_n / 16; ++i) {
+      u32 words[4];  // of 8 x 8 matrices: rows and rows + 8, of these 8 columns and the next
 #pragma unroll
       for (u32 w = 0; w < 4; ++w) words[w] = Type::pack(sum + i * 8 + w * 2);
       const u32 at = boxes + i / 4 * box_bytes + row * line_bytes;
@@ -187,249 +229,202 @@ struct TensorCoreProduct {
     }
   }
 
-  DEVICE void consume(const ProductArguments& a, u32 shared, u32 consumer) {
+  DEVICE void consume(const ProductArguments& a, u32 shared, u32 rank, u32 consumer) {
     Place<stages> place;
-    u32 phase = 1;
-    const u32 tiles = a.tile_rows * a.tile_columns;
-    for (u32 index = blockIdx.x / cluster; index < tiles; index += gridDim.x / cluster, phase ^= 1) {
+    u32 phase = 1, index = first_tile();
+    for (; index < tiles_of(a); index += tile_step(), phase ^= 1) {
       float sum[128];
-      sum_tile(a, sum, shared, consumer, place, index == blockIdx.x / cluster);
+      sum_tile(a, sum, shared, consumer, place, index == first_tile());
       barrier_wait(shared + L::at_free, phase);
       leave_sums(sum, shared + L::at_sums + consumer * chunks * box_bytes);
       publish_shared();
       sync_warp();
       if (threadIdx.x % warp_size == 0) barrier_arrive_here(shared + L::at_summed);
     }
+    finish_last(a, shared, consumer, tile_of(a, index - tile_step(), rank).of_consumer(consumer), place);
   }
 
-  // ---- what decides 16 bits without the exact formulas
-
-  // A word of two elements each from a value and its error; false where that does not decide the bits.
-  DEVICE bool decide(const Rough& first, const Rough& second, u32& word) {
-    const float low[2] = {lowest_if_nan(first.value - first.error),
-                          lowest_if_nan(second.value - second.error)};
-    const float high[2] = {first.value + first.error, second.value + second.error};
-    word = Type::pack(low);
-    return word == Type::pack(high);
-  }
-
-  // Of two bf16: all of |x| in [2^-28, 16) or in [2^-60, 2^68).
-  DEVICE bool are_moderate(u32 word) { return (((word & 0x7fff7fffu) - 0x31803180u) & 0xf000f000u) == 0; }
-  DEVICE bool are_normal(u32 word) { return (((word & 0x7fff7fffu) - 0x21802180u) & 0xc000c000u) == 0; }
-  // Whether floats that are off by less than 63 units of their last place still round to the same bf16: the
-  // half that is rounded away is not that near to its middle. A carry between the two costs one unit.
-  DEVICE bool round_surely(float first, float second) {
-    const u32 halves = (bits_(first) & 0xffffu) | bits_(second) << 16, distance = halves + 0x80408040u;
-    return (distance & 0xff80u) != 0 && (distance & 0xff800000u) != 0;
-  }
-
-  // Sigmoids of two numbers with one reciprocal: off by 2^-23 more than rough_sigmoid, which its bound has
-  // room for; |x| < 16, or they decide nothing.
-  DEVICE void rough_sigmoids(const float* x, RoughSigmoid* s) {
-    const float d[2] = {1.0f + rough_exp2(x[0] * -1.44269502f), 1.0f + rough_exp2(x[1] * -1.44269502f)};
-    const float inverse = rough_reciprocal(d[0] * d[1]);
-    s[0].value = inverse * d[1];
-    s[1].value = inverse * d[0];
-#pragma unroll
-    for (u32 e = 0; e < 2; ++e)
-      s[e].error = fma_(s[e].value, fma_(abs_(x[e]), 1.1920929e-7f, 9.53674316e-7f), 7.5231638e-37f);
-  }
-
-  // silu(x) * b of bf16: where x is moderate and the result normal, the relative error is at most 2^-18.4
-  // (that of rough_silu for |x| = 16), which is 48 units of a float's last place.
-  DEVICE bool decide_moderate(const float* x, const float* b, const RoughSigmoid* s, u32& word) {
-    const float y[2] = {x[0] * b[0] * s[0].value, x[1] * b[1] * s[1].value};
-    word = Type::pack(y);
-    return round_surely(y[0], y[1]) && are_normal(word);
-  }
-
-  DEVICE bool decide_swiglu(u32 gate, u32 up, u32& word) {
-    float g[2], u[2];
-    Type::unpack(gate, g);
-    Type::unpack(up, u);
-    if constexpr (Type::is_bf16) {
-      RoughSigmoid s[2];
-      rough_sigmoids(g, s);
-      const bool decided = decide_moderate(g, u, s, word);
-      return decided && are_moderate(gate);
-    }
-    return decide(rough_silu(g[0], u[0], rough_sigmoid(g[0])), rough_silu(g[1], u[1], rough_sigmoid(g[1])),
-                  word);
-  }
-
-  DEVICE u32 exact_swiglu(u32 gate, u32 up) {
-    float g[2], u[2];
-    Type::unpack(gate, g);
-    Type::unpack(up, u);
-    const float y[2] = {silu(g[0]) * u[0], silu(g[1]) * u[1]};
-    return Type::pack(y);
-  }
-
-  DEVICE bool decide_gradients(u32 gate, u32 up, u32 dy, u32& dgate, u32& dup) {
-    float g[2], u[2], d[2];
-    RoughSigmoid s[2];
-    Type::unpack(gate, g);
-    Type::unpack(up, u);
-    Type::unpack(dy, d);
-    bool decided;
-    if constexpr (Type::is_bf16) {
-      rough_sigmoids(g, s);
-      decided = decide_moderate(g, d, s, dup);
-      decided = decided && are_moderate(gate);
+  // What the consumer left, with the stages for inputs or results, as nothing more is multiplied.
+  DEVICE void finish_last(const ProductArguments& a, u32 shared, u32 consumer, const Tile& tile,
+                          Place<stages> place) {
+    const u32 sums = shared + L::at_sums + consumer * chunks * box_bytes;
+    const Crew crew = crew_of_consumer(consumer);
+    crew.sync();
+    if constexpr (epilogue == Epilogue::store) {
+      if (crew.is_elected()) store_sums(a, a.c, sums, tile);
+    } else if constexpr (epilogue == Epilogue::swiglu) {
+      wait_empty(shared, place);
+      finish_swiglu(a, crew, sums, shared + place.at * stage_bytes + consumer * chunks / 2 * box_bytes, tile);
     } else {
-      s[0] = rough_sigmoid(g[0]);
-      s[1] = rough_sigmoid(g[1]);
-      decided = decide(rough_silu(g[0], d[0], s[0]), rough_silu(g[1], d[1], s[1]), dup);
+#pragma unroll 1
+      for (u32 pair = 0; pair < consumers * chunks; ++pair) {
+        const u32 part = pair % input_pairs, i = pair / consumers;
+        if (part == 0) barrier_wait(shared + L::at_full + place.at * 8, place.phase);
+        const u32 gates = shared + place.at * stage_bytes + part * 2 * box_bytes;
+        if (pair % consumers == consumer)
+          finish_gradients(a, crew, sums + i * box_bytes, gates, gates + box_bytes, tile, i);
+        if (part == input_pairs - 1) place.advance();
+      }
     }
-    return decide(rough_silu_derivative(g[0], d[0] * u[0], s[0]),
-                  rough_silu_derivative(g[1], d[1] * u[1], s[1]), dgate) &&
-           decided;
+    if (crew.is_elected()) wait_stores_read<0>();  // before the shared memory goes
   }
 
-  DEVICE void exact_gradients(u32 gate, u32 up, u32 dy, u32& dgate, u32& dup) {
-    float g[2], u[2], d[2];
-    Type::unpack(gate, g);
-    Type::unpack(up, u);
-    Type::unpack(dy, d);
-    const float of_gate[2] = {d[0] * u[0] * silu_derivative(g[0]), d[1] * u[1] * silu_derivative(g[1])};
-    const float of_up[2] = {d[0] * silu(g[0]), d[1] * silu(g[1])};
-    dgate = Type::pack(of_gate);
-    dup = Type::pack(of_up);
-  }
-
-  // ---- the finishers. Cells of 16 bytes of a box are dealt out in turn.
-
-  DEVICE bool is_elected() { return threadIdx.x == warp_size; }
-  DEVICE void sync_finishers() { barrier_among(2, finishers); }
-  DEVICE u32 cell_index(u32 i) { return threadIdx.x - warp_size + i * finishers; }
-  DEVICE u32 cell(u32 i) {
-    const u32 row = cell_index(i) / 8;
-    return row * line_bytes + ((cell_index(i) ^ row) % 8 << 4);
-  }
+  // ---- what finishes boxes
 
   DEVICE void store_sums(const ProductArguments& a, const TensorMap* to, u32 sums, const Tile& tile) {
     // Of swiglu the first half is of one matrix, the second of the next.
-    constexpr u32 half = chunks / 2;
-    const bool pair = epilogue == Epilogue::swiglu;
+    constexpr u32 each = epilogue == Epilogue::swiglu ? chunks / 2 : chunks;
 #pragma unroll
-    for (u32 i = 0; i < consumers * chunks; ++i) {
-      const u32 chunk = i % chunks, second = pair && chunk >= half ? 1 : 0;
-      store_box(to[second], sums + i * box_bytes, tile.column + (chunk - second * half) * box,
-                tile.row + i / chunks * box);
-    }
+    for (u32 i = 0; i < chunks; ++i)
+      store_box(to[i / each], sums + i * box_bytes, tile.column + i % each * box, tile.row);
     end_store_group();
   }
 
-  DEVICE void box_swiglu(u32 gates, u32 ups, u32 to) {
-    u32 undecided = 0;  // words, counted over all cells
-#pragma unroll 1
-    for (u32 i = 0; i < cells_each && cell_index(i) < box_cells; ++i) {
-      u32 gate[4], up[4], y[4];
-      load_words(gates + cell(i), gate);
-      load_words(ups + cell(i), up);
-#pragma unroll
-      for (u32 w = 0; w < 4; ++w)
-        if (!decide_swiglu(gate[w], up[w], y[w])) undecided |= 1u << (4 * i + w);
-      store_words(to + cell(i), y);
-    }
-    for (; undecided != 0; undecided &= undecided - 1) {  // about once in a warp
-      const u32 w = u32(__ffs(int(undecided))) - 1, at = cell(w / 4) + w % 4 * 4;
-      store_word(to + at, exact_swiglu(load_word(gates + at), load_word(ups + at)));
-    }
+  // Takes one of the undecided words, bit cell_words i + w for word w of cell i: where it lies in a box. They
+  // are so few that dealing them out among the lanes of a warp takes longer than a second turn now and then.
+  DEVICE u32 take_undecided(const Crew& crew, u32& undecided) {
+    const u32 bit = u32(__ffs(int(undecided))) - 1;
+    undecided &= undecided - 1;
+    return crew.cell(bit / cell_words) + bit % cell_words * 4;
   }
 
-  DEVICE void finish_swiglu(const ProductArguments& a, u32 shared, const Tile& tile) {
-    const u32 sums = shared + L::at_sums;
-    if (a.keeps_operands != 0 && is_elected()) store_sums(a, a.c + 1, sums, tile);
-#pragma unroll 1
-    for (u32 i = 0; i < consumers * chunks / 2; ++i) {
-      const u32 gates = sums + (i / 2 * chunks + i % 2) * box_bytes,
-                to = shared + L::at_spare + i % 2 * box_bytes;
-      if (is_elected()) wait_stores_read<1>();  // all but what left the other spare box
-      sync_finishers();
-      box_swiglu(gates, gates + chunks / 2 * box_bytes, to);
-      publish_shared();
-      sync_finishers();
-      if (!is_elected()) continue;
-      store_box(a.c[0], to, tile.column + i % 2 * box, tile.row + i / 2 * box);
-      end_store_group();
-    }
-    // The sums left before the results, of which the last two may be on their way.
-    if (is_elected()) barrier_arrive_here(shared + L::at_free);
-  }
-
-  DEVICE void fetch_inputs(const ProductArguments& a, u32 shared, const Tile& tile, u32 i) {
-    const u32 barrier = shared + L::at_inputs, x = tile.column + i % chunks * box,
-              y = tile.row + i / chunks * box;
-    wait_stores_read<0>();
-    barrier_expect(barrier, 2 * box_bytes);
-    load_box(shared + L::at_spare, a.in[0], barrier, x, y);
-    load_box(shared + L::at_spare + box_bytes, a.in[1], barrier, x, y);
-  }
-
-  // In place: gate and up become their gradients, but for words that the exact formulas have to decide.
-  DEVICE void box_gradients(u32 sums, u32 gates, u32 ups) {
+  DEVICE void box_swiglu(const Crew& crew, u32 gates, u32 ups, u32 to) {
     u32 undecided = 0;
 #pragma unroll 1
-    for (u32 i = 0; i < cells_each && cell_index(i) < box_cells; ++i) {
-      u32 dy[4], gate[4], up[4];
-      load_words(sums + cell(i), dy);
-      load_words(gates + cell(i), gate);
-      load_words(ups + cell(i), up);
+    for (u32 i = 0; crew.has_cell(i); ++i) {
+      const u32 cell = crew.cell(i);
+      u32 gate[cell_words], up[cell_words], y[cell_words];
+      load_words(gates + cell, gate);
+      load_words(ups + cell, up);
 #pragma unroll
-      for (u32 w = 0; w < 4; ++w) {
-        u32 dgate, dup;
-        const bool decided = decide_gradients(gate[w], up[w], dy[w], dgate, dup);
-        gate[w] = decided ? dgate : gate[w];
-        up[w] = decided ? dup : up[w];
-        if (!decided) undecided |= 1u << (4 * i + w);
-      }
-      store_words(gates + cell(i), gate);
-      store_words(ups + cell(i), up);
+      for (u32 w = 0; w < cell_words; ++w)
+        if (!D::swiglu(gate[w], up[w], y[w])) undecided |= 1u << (cell_words * i + w);
+      store_words(to + cell, y);
     }
-    for (; undecided != 0; undecided &= undecided - 1) {
-      const u32 w = u32(__ffs(int(undecided))) - 1, at = cell(w / 4) + w % 4 * 4;
-      u32 dgate, dup;
-      exact_gradients(load_word(gates + at), load_word(ups + at), load_word(sums + at), dgate, dup);
-      store_word(gates + at, dgate);
-      store_word(ups + at, dup);
+    while (undecided != 0) {
+      const u32 at = take_undecided(crew, undecided);
+      store_word(to + at, D::exact_swiglu(load_word(gates + at), load_word(ups + at)));
     }
   }
 
-  DEVICE void finish_gradients(const ProductArguments& a, u32 shared, const Tile& tile, u32& phase) {
-    const u32 gates = shared + L::at_spare, ups = gates + box_bytes;
+  // The boxes of a consumer, into two others.
+  DEVICE void finish_swiglu(const ProductArguments& a, const Crew& crew, u32 sums, u32 to, const Tile& tile) {
+    if (a.keeps_operands != 0 && crew.is_elected()) store_sums(a, a.c + 1, sums, tile);
 #pragma unroll 1
-    for (u32 i = 0; i < consumers * chunks; ++i, phase ^= 1) {
-      barrier_wait(shared + L::at_inputs, phase);
-      box_gradients(shared + L::at_sums + i * box_bytes, gates, ups);
+    for (u32 i = 0; i < chunks / 2; ++i) {
+      const u32 gates = sums + i * box_bytes, y = to + i * box_bytes;
+      if (crew.is_elected()) wait_stores_read<1>();  // all but what left the other box
+      crew.sync();
+      box_swiglu(crew, gates, gates + chunks / 2 * box_bytes, y);
       publish_shared();
-      sync_finishers();
-      if (!is_elected()) continue;
-      const u32 x = tile.column + i % chunks * box, y = tile.row + i / chunks * box;
-      store_box(a.c[0], gates, x, y);
-      store_box(a.c[1], ups, x, y);
+      crew.sync();
+      if (!crew.is_elected()) continue;
+      store_box(a.c[0], y, tile.column + i * box, tile.row);
       end_store_group();
-      if (i + 1 < consumers * chunks) fetch_inputs(a, shared, tile, i + 1);
     }
-    if (is_elected()) barrier_arrive_here(shared + L::at_free);
+  }
+
+  DEVICE void fetch_inputs(const ProductArguments& a, u32 to, u32 barrier, const Tile& tile, u32 i) {
+    load_box(to, a.in[0], barrier, tile.column + i * box, tile.row);
+    load_box(to + box_bytes, a.in[1], barrier, tile.column + i * box, tile.row);
+  }
+
+  DEVICE void prefetch_inputs(const ProductArguments& a, const Tile& tile, u32 i) {
+    prefetch_box(a.in[0], tile.column + i * box, tile.row);
+    prefetch_box(a.in[1], tile.column + i * box, tile.row);
+  }
+
+  // The gradients of gate take the place of the sums, and those of up may take that of up, but for words that
+  // the exact formulas have to decide.
+  DEVICE void box_gradients(const Crew& crew, u32 sums, u32 gates, u32 ups, u32 of_ups) {
+    u32 undecided = 0;
+#pragma unroll 1
+    for (u32 i = 0; crew.has_cell(i); ++i) {
+      const u32 cell = crew.cell(i);
+      u32 dy[cell_words], gate[cell_words], up[cell_words];
+      load_words(sums + cell, dy);
+      load_words(gates + cell, gate);
+      load_words(ups + cell, up);
+#pragma unroll
+      for (u32 w = 0; w < cell_words; ++w) {
+        u32 dgate, dup;
+        const bool decided = D::gradients(gate[w], up[w], dy[w], dgate, dup);
+        dy[w] = decided ? dgate : dy[w];
+        up[w] = decided ? dup : up[w];
+        if (!decided) undecided |= 1u << (cell_words * i + w);
+      }
+      store_words(sums + cell, dy);
+      store_words(of_ups + cell, up);
+    }
+    while (undecided != 0) {
+      const u32 at = take_undecided(crew, undecided);
+      u32 dgate, dup;
+      D::exact_gradients(load_word(gates + at), load_word(ups + at), load_word(sums + at), dgate, dup);
+      store_word(sums + at, dgate);
+      store_word(of_ups + at, dup);
+    }
+  }
+
+  // The i-th box of a consumer, with its gates and, behind them, its ups.
+  DEVICE void finish_gradients(const ProductArguments& a, const Crew& crew, u32 sums, u32 gates, u32 of_ups,
+                               const Tile& tile, u32 i) {
+    box_gradients(crew, sums, gates, gates + box_bytes, of_ups);
+    publish_shared();
+    crew.sync();
+    if (!crew.is_elected()) return;
+    store_box(a.c[0], sums, tile.column + i * box, tile.row);
+    store_box(a.c[1], of_ups, tile.column + i * box, tile.row);
+    end_store_group();
+  }
+
+  // ---- the finishers
+
+  // Of box i of a tile. Those of the next are to be near when it is their turn.
+  DEVICE void fetch_next_inputs(const ProductArguments& a, u32 shared, const Tile& tile, u32 i) {
+    if (i == 1) wait_stores_read<0>();  // the ups' place
+    fetch_inputs(a, shared + L::at_spare, shared + L::at_inputs, tile.of_consumer(i / chunks), i % chunks);
+    if (i + 1 < consumers * chunks) prefetch_inputs(a, tile.of_consumer((i + 1) / chunks), (i + 1) % chunks);
+    wait_stores_read<0>();  // where the next box's results may go, once its inputs are there
+    barrier_expect(shared + L::at_inputs, 2 * box_bytes);
+  }
+
+  DEVICE void finish_tile(const ProductArguments& a, const Crew& crew, u32 shared, const Tile& tile,
+                          u32& phase) {
+    const u32 sums = shared + L::at_sums, spare = shared + L::at_spare;
+    if constexpr (epilogue == Epilogue::swiglu_backward) {
+#pragma unroll 1
+      for (u32 i = 0; i < consumers * chunks; ++i, phase ^= 1) {
+        barrier_wait(shared + L::at_inputs, phase);
+        // The gradients of up go to the sums of the box before, so that inputs can be fetched at once.
+        const u32 of_ups = i == 0 ? spare + box_bytes : sums + (i - 1) * box_bytes;
+        finish_gradients(a, crew, sums + i * box_bytes, spare, of_ups, tile.of_consumer(i / chunks),
+                         i % chunks);
+        if (crew.is_elected() && i + 1 < consumers * chunks) fetch_next_inputs(a, shared, tile, i + 1);
+      }
+    } else {
+#pragma unroll 1
+      for (u32 i = 0; i < consumers; ++i) {
+        const u32 boxes = sums + i * chunks * box_bytes;
+        if constexpr (epilogue == Epilogue::swiglu) finish_swiglu(a, crew, boxes, spare, tile.of_consumer(i));
+        if (epilogue == Epilogue::store && crew.is_elected()) store_sums(a, a.c, boxes, tile.of_consumer(i));
+      }
+    }
   }
 
   DEVICE void finish(const ProductArguments& a, u32 shared, u32 rank) {
+    const Crew crew = crew_of_finishers();
     u32 phase = 0, input_phase = 0;
-    const u32 tiles = a.tile_rows * a.tile_columns;
-    for (u32 index = blockIdx.x / cluster; index < tiles; index += gridDim.x / cluster, phase ^= 1) {
+    for (u32 index = first_tile(); index + tile_step() < tiles_of(a); index += tile_step(), phase ^= 1) {
       const Tile tile = tile_of(a, index, rank);
-      if (epilogue == Epilogue::swiglu_backward && is_elected()) fetch_inputs(a, shared, tile, 0);
+      if (epilogue == Epilogue::swiglu_backward && crew.is_elected()) fetch_next_inputs(a, shared, tile, 0);
       barrier_wait(shared + L::at_summed, phase);
-      if constexpr (epilogue == Epilogue::swiglu) finish_swiglu(a, shared, tile);
-      if constexpr (epilogue == Epilogue::swiglu_backward) finish_gradients(a, shared, tile, input_phase);
-      if (epilogue == Epilogue::store && is_elected()) {
-        store_sums(a, a.c, shared + L::at_sums, tile);
-        wait_stores_read<0>();
-        barrier_arrive_here(shared + L::at_free);
-      }
+      finish_tile(a, crew, shared, tile, input_phase);
+      if (!crew.is_elected()) continue;
+      // Sums of swiglu left before the results, of which the last two may be on their way.
+      if constexpr (epilogue != Epilogue::swiglu) wait_stores_read<0>();
+      barrier_arrive_here(shared + L::at_free);
     }
-    if (is_elected()) wait_stores_read<0>();  // before the shared memory goes
+    if (crew.is_elected()) wait_stores_read<0>();  // before the shared memory goes
   }
 
   DEVICE void set_barriers(u32 shared) {
@@ -449,7 +444,7 @@ struct TensorCoreProduct {
     cluster_sync();
     wait_for_previous();
     if (threadIdx.x >= team) {
-      consume(a, shared, threadIdx.x / team - 1);
+      consume(a, shared, rank, threadIdx.x / team - 1);
     } else if (threadIdx.x >= warp_size) {
       finish(a, shared, rank);
     } else if (threadIdx.x == 0) {

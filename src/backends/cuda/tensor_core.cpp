@@ -115,7 +115,7 @@ Choice choose(const CatalogueRow& row, const Request& request) {
   const auto flag = [](std::uint32_t set) { return set != 0 ? "true" : "false"; };
   Choice choice = row.base;
   choice.function =
-      message("TensorCoreProduct<", is_bf16 ? "Bf16" : "Fp16", ", ", flag(sizes.transpose_a), ", ",
+      message("TensorCoreProduct<", is_bf16 ? "BF16" : "F16", ", ", flag(sizes.transpose_a), ", ",
               flag(sizes.transpose_b), ", Epilogue::", kind.epilogue, ", ", stages, ", ", lead, ">::run");
   choice.threads = threads;
   // Clusters go on to the next tile, so there are no more of them than run at once.
