@@ -74,9 +74,10 @@ build() {
 tests() {
   step kernels 120 "$build/tests/cuda/cuda_device_test"
   step fast 120 "$build/tests/cuda/cuda_fast_device_test"
+  step network 120 "$build/tests/cuda/cuda_feed_forward_device_test"
   grep -E 'of the bound|becomes|loss after' "$out/fast"
   step suite 150 env SILICA_TEST_DEVICES=cuda ctest --test-dir "$build" --output-on-failure --parallel 6 \
-    -E 'CudaCompile|CudaPtx|Emulat|consumer|cuda_device|FastDevice|^Cuda\.|cli_test|[Vv]ulkan|spirv|Formulas.Acc'
+    -E 'CudaCompile|CudaPtx|Emulat|consumer|cuda_device|FastDevice|FeedForwardDevice|FeedForwardOp|^Cuda\.|cli_test|[Vv]ulkan|spirv|Formulas.Acc'
   if [ -x "$build/apps/silica/silica" ]; then
     for device in cpu cuda; do
       step "train-$device" 60 "$build/apps/silica/silica" train --device "$device" --steps 50 --data "$words" --out "$build/$device.safetensors"
@@ -115,7 +116,7 @@ sanitize() {
   [ -n "$sanitizer" ] || { report sanitizer 1 "compute-sanitizer is not installed"; return; }
   export SILICA_TEST_DEVICES=cuda
   for tool in memcheck racecheck initcheck synccheck; do
-    for test in "$build"/tests/cuda/cuda_device_test "$build"/tests/{op_*,tape*,encoder,registry,threads}_test; do
+    for test in "$build"/tests/cuda/cuda_{device,feed_forward_device}_test "$build"/tests/{op_*,tape*,encoder,registry,threads}_test; do
       while [ "$(jobs -rp | wc -l)" -ge 12 ]; do wait -n; done
       step "$tool-$(basename "$test")" 400 "$sanitizer" --tool "$tool" --error-exitcode 9 --report-api-errors no --print-limit 5 \
         "$test" --gtest_brief=1 --gtest_filter='-*OutOfMemory*:*Fault*:*TrainingSteps*' &
