@@ -150,10 +150,10 @@ struct FeedForwardKept {
   Tensor gate, up;  // x gate^T and x up^T
   Tensor hidden;    // swiglu of them
 };
-// y (tokens, width) = swiglu(x gate^T, x up^T) down^T of x (tokens, width). The bits are those of matmul,
-// matmul, swiglu, matmul, in which Math::fast may use its kernels for products; so are the gradients' bits
-// those of matmul_backward and swiglu_backward, and dx = add(dgate gate, dup up), but that Math::fast may sum
-// these two without rounding them. Outputs must not overlap inputs, nor each other.
+// y (tokens, width) = swiglu(x gate^T, x up^T) down^T for x (tokens, width): what matmul, matmul, swiglu and
+// matmul give, to the bit, and so are the gradients theirs, with dx = add(dgate gate, dup up). Products may
+// be inexact where the encoder permits it (Math::fast), and both of dx may then be summed before they are
+// rounded. Outputs must not overlap inputs, nor each other.
 void feed_forward(CommandEncoder& encoder, const Tensor& x, const FeedForwardWeights& weights,
                   const Tensor& y, const FeedForwardKept& kept = {});
 // dx and dweights, shaped like x and weights. A default-constructed Tensor in their place is not computed.
