@@ -175,7 +175,7 @@ struct Rows {
       SILICA_UNROLL
       for (uint64_t i = 0; i < lanes; ++i) {
         x[i] = load(row[i] + p);
-        __builtin_prefetch(row[i] + p + 64, 0, 2);
+        __builtin_prefetch(row[i] + p + 64, 0, 3);
       }
     } else {
       float part[lanes][lanes] = {};
