@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // sm_90a's instructions for products, by what they do: barriers in shared memory, the copy engine, the tensor
 // cores. Addresses in shared memory are the 32 bits that the instructions want.
+#pragma once
 
 template <class Type> constexpr bool is_bf16 = false;
 template <> constexpr bool is_bf16<BF16> = true;
@@ -58,9 +59,6 @@ DEVICE void cluster_sync() {
 }
 DEVICE void barrier_among(u32 id, u32 threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-DEVICE void arrive_among(u32 id, u32 threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 // ---- the copy engine: boxes between a matrix, x along its rows, and shared memory

@@ -86,7 +86,7 @@ struct Crew {
 DEVICE Crew crew_of_finishers() { return {threadIdx.x - warp_size, finishers, 2}; }
 DEVICE Crew crew_of_consumer(u32 consumer) { return {threadIdx.x % team, team, 3 + consumer}; }
 
-template <class Type, bool transpose_a, bool transpose_b, Epilogue epilogue, u32 stages, u32 lead>
+template <class Type, bool transpose_a, bool transpose_b, Epilogue epilogue, u32 stages>
 struct TensorCoreProduct {
   using L = Layout<stages>;
   using D = Decide<Type>;
@@ -196,18 +196,13 @@ struct TensorCoreProduct {
   }
 
   DEVICE void sum_tile(const ProductArguments& a, float (&sum)[128], u32 shared, u32 consumer,
-                       Place<stages>& place, bool is_first) {
-    // The second consumer stays some stages behind, so that they do not leave the tensor cores at once.
-    const u32 least_lead = lead < a.k_blocks ? lead : a.k_blocks;
-    if (lead > 0 && is_first && consumer == 1) barrier_among(1, consumers * team);
+                       Place<stages>& place) {
     u32 before = 0;
     for (u32 k_block = 0; k_block < a.k_blocks; ++k_block) {
       barrier_wait(shared + L::at_full + place.at * 8, place.phase);
       multiply_stage(sum, shared + place.at * stage_bytes, consumer, k_block > 0);
       wait_multiply<1>();  // for the stage before this
       if (k_block > 0) release(shared, before);
-      if (lead > 0 && is_first && consumer == 0 && k_block + 1 == least_lead)
-        arrive_among(1, consumers * team);
       before = place.at;
       place.advance();
     }
@@ -234,7 +229,7 @@ struct TensorCoreProduct {
     u32 phase = 1, index = first_tile();
     for (; index < tiles_of(a); index += tile_step(), phase ^= 1) {
       float sum[128];
-      sum_tile(a, sum, shared, consumer, place, index == first_tile());
+      sum_tile(a, sum, shared, consumer, place);
       barrier_wait(shared + L::at_free, phase);
       leave_sums(sum, shared + L::at_sums + consumer * chunks * box_bytes);
       publish_shared();

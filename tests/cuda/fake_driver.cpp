@@ -320,7 +320,7 @@ int cuStreamEndCapture(Handle, Handle* g) {
   state().capturing = nullptr;
   ENTER("cuStreamEndCapture") return make("graph", g);
 }
-// Refuses what the real one refuses of a matrix of 16-bit elements.
+// Refuses what the real one refuses of a matrix of 16-bit elements. The map says what it was asked for.
 int cuTensorMapEncodeTiled(void* map, int, unsigned rank, void* address, const unsigned long long* extents,
                            const unsigned long long* steps, const unsigned* box, const unsigned*, int, int,
                            int, int) {
@@ -330,7 +330,11 @@ int cuTensorMapEncodeTiled(void* map, int, unsigned rank, void* address, const u
   const bool fits = rank == 2 && is_multiple(map, 64) && is_multiple(address, 16) && steps[0] % 16 == 0 &&
                     steps[0] >= 2 * extents[0] && extents[0] > 0 && extents[1] > 0 && box[0] == 64 &&
                     box[1] > 0 && box[1] <= 256;
-  return fits ? 0 : 1;
+  if (!fits) return 1;
+  const unsigned long long words[] = {reinterpret_cast<std::uintptr_t>(address), extents[0], extents[1],
+                                      box[1]};
+  std::memcpy(map, words, sizeof words);
+  return 0;
 }
 int cuEventElapsedTime(float* milliseconds, Handle, Handle) {
   ENTER("cuEventElapsedTime")

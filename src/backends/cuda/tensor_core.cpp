@@ -105,7 +105,7 @@ Arguments arguments_of(const Kind& kind, const TensorCoreSizes& s, const Request
 }
 
 Choice choose(const CatalogueRow& row, const Request& request) {
-  constexpr unsigned threads = 384, stages = 3, lead = 0;
+  constexpr unsigned threads = 384, stages = 3;
   constexpr unsigned stage_bytes = (tile_m + tile_n) * tile_k * 2, sums_bytes = tile_m * tile_n * 2;
   constexpr unsigned spare_bytes = 2 * box * box * 2, barriers = 2 * stages + 3, alignment = 1024;
   const Kind& kind = kinds[row.offset];
@@ -116,7 +116,7 @@ Choice choose(const CatalogueRow& row, const Request& request) {
   Choice choice = row.base;
   choice.function =
       message("TensorCoreProduct<", is_bf16 ? "BF16" : "F16", ", ", flag(sizes.transpose_a), ", ",
-              flag(sizes.transpose_b), ", Epilogue::", kind.epilogue, ", ", stages, ", ", lead, ">::run");
+              flag(sizes.transpose_b), ", Epilogue::", kind.epilogue, ", ", stages, ">::run");
   choice.threads = threads;
   // Clusters go on to the next tile, so there are no more of them than run at once.
   choice.blocks = cluster * std::min(std::uint64_t{request.multiprocessors / cluster},

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: MIT
+// The tensor cores' kernels of feed_forward on the host: what the backend chooses for a command, by the text
+// of kernels/tensor_core, on an emulated cluster.
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+
+#include "backends/cuda/driver.h"
+#include "backends/cuda/tensor_core.h"
+#include "cluster_emulation.h"
+#include "emulated_tensor_core.h"
+#include "kernels/tensor_core/tensor_core.h"
+#include "support.h"
+
+namespace silica::test {
+
+namespace {
+
+// Before the first use of the library: its tensor maps are read by the emulation.
+const bool ready = ::setenv("SILICA_LIBCUDA", SILICA_FAKE_DRIVER, 1) == 0;
+
+constexpr DType dtypes[] = {DType::bf16, DType::f16};
+constexpr unsigned multiprocessors = 4;  // two clusters: several tiles for each
+
+struct Sizes {
+  std::size_t m, n, k;
+};
+// Three tiles for each cluster and one; whole and not; more stages than the ring has, and a last one of few
+// k.
+constexpr Sizes shapes[] = {{264, 520, 136}, {8, 8, 8}, {136, 264, 328}};
+
+const Device& cpu() {
+  static const Device device = Device::open("cpu");
+  return device;
+}
+
+Tensor random(std::uint64_t seed, DType dtype, const Shape& shape, float amplitude = 1.0f) {
+  return make(cpu(), dtype, shape, rounded(Random(seed).floats(shape.size(), -amplitude, amplitude), dtype));
+}
+
+// Operands at multiples of 16 bytes, and something behind each that nobody may write.
+class Command {
+ public:
+  Command(std::string kind, DType dtype, const Sizes& s, const MatmulOptions& options)
+      : name_("feed_forward." + kind + "." + std::string(to_string(dtype)) + ".fast"),
+        dtype_(dtype),
+        sizes_{s.m, s.n, s.k, options.transpose_a, options.transpose_b} {}
+
+  void read(const Tensor& tensor) { add(bytes_of(tensor)); }
+  std::size_t write(const Shape& shape) {
+    add(std::vector<std::byte>(shape.size() * 2, behind));
+    shapes_.emplace(memory_.size() - 1, shape);
+    return memory_.size() - 1;
+  }
+
+  void run(unsigned seed) const {
+    std::vector<std::byte> arguments;
+    const auto append = [&](const auto& value) {
+      const auto* first = reinterpret_cast<const std::byte*>(&value);
+      arguments.insert(arguments.end(), first, first + sizeof value);
+    };
+    for (const auto& one : memory_) append(one.data());
+    append(sizes_);
+    const cuda::CatalogueRow* row = cuda::find_tensor_core_kernel(name_);
+    ASSERT_NE(row, nullptr) << name_;
+    cuda::Context context = nullptr;
+    cuda::driver().context_push(context);
+    const cuda::Choice choice =
+        row->choose(*row, {{sizes_.n, sizes_.m, 1}, arguments.data(), multiprocessors});
+    cuda::driver().context_pop(&context);
+    const auto kernel = emulated_tensor_core().find(choice.function);
+    ASSERT_NE(kernel, emulated_tensor_core().end()) << choice.function << " is not emulated";
+    emulation::cluster::run(static_cast<unsigned>(choice.blocks), choice.threads, seed,
+                            [&] { kernel->second(choice.block.data()); });
+    for (const auto& one : memory_) {
+      for (std::size_t i = one.size() - guard; i < one.size(); ++i) ASSERT_EQ(one[i], behind) << "outside";
+    }
+  }
+
+  Tensor result(std::size_t operand) const {
+    const Tensor tensor(cpu(), dtype_, shapes_.at(operand));
+    tensor.upload_bytes(std::span(memory_[operand]).first(tensor.bytes()), dtype_);
+    return tensor;
+  }
+
+ private:
+  static constexpr std::byte behind{0xa5};
+  static constexpr std::size_t guard = 256;
+
+  void add(std::vector<std::byte> bytes) {
+    bytes.resize(bytes.size() + guard, behind);
+    memory_.push_back(std::move(bytes));
+  }
+
+  std::string name_;
+  DType dtype_;
+  kernels::TensorCoreSizes sizes_;
+  std::deque<std::vector<std::byte>> memory_;
+  std::map<std::size_t, Shape> shapes_;
+};
+
+// Ordinary operands of swiglu, and those of which many are not.
+std::vector<float> amplitudes_of(DType dtype) {
+  return dtype == DType::bf16 ? std::vector{2.0f, 60.0f} : std::vector{20.0f};
+}
+
+std::string text_of(DType dtype, const Sizes& s) {
+  return std::string(to_string(dtype)) + " " + std::to_string(s.m) + " x " + std::to_string(s.n) + " x " +
+         std::to_string(s.k);
+}
+
+// A sum of products in f64, and of the terms' magnitudes.
+struct Sum {
+  double value = 0.0, magnitude = 0.0;
+};
+
+struct Factors {
+  Factors(const Tensor& a, const Tensor& b, const MatmulOptions& o, const Sizes& s)
+      : x(get(a)), y(get(b)), options(o), sizes(s) {}
+
+  void add_to(Sum& sum, std::size_t i, std::size_t j) const {
+    for (std::size_t l = 0; l < sizes.k; ++l) {
+      const double left = x[options.transpose_a ? l * sizes.m + i : i * sizes.k + l];
+      const double term = left * double{y[options.transpose_b ? j * sizes.k + l : l * sizes.n + j]};
+      sum.value += term;
+      sum.magnitude += std::abs(term);
+    }
+  }
+
+  std::vector<float> x, y;
+  MatmulOptions options;
+  Sizes sizes;
+};
+
+void expect_product(const std::string& what, const Tensor& got, const std::vector<Factors>& factors) {
+  const std::vector<float> values = get(got);
+  const Sizes& s = factors[0].sizes;
+  const double unit = got.dtype() == DType::f16 ? 0x1p-11 : 0x1p-8;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    Sum want;
+    for (const Factors& f : factors) f.add_to(want, i / s.n, i % s.n);
+    const double sum = static_cast<double>(2 * s.k) * 0x1p-24 * want.magnitude;
+    ASSERT_LE(std::abs(values[i] - want.value), sum + unit * (std::abs(want.value) + sum) + 0x1p-25)
+        << what << ": element " << i << " is " << values[i] << ", expected " << want.value;
+  }
+}
+
+TEST(TensorCoreEmulation, ProductsOfEveryLayout) {
+  unsigned seed = 0;
+  for (const DType dtype : dtypes) {
+    for (const Sizes& s : shapes) {
+      if (dtype == DType::f16 && s.m > 8) continue;  // differs in one instruction
+      for (const MatmulOptions& o :
+           {MatmulOptions{false, false}, {false, true}, {true, false}, {true, true}}) {
+        const Tensor a = random(1, dtype, o.transpose_a ? Shape{s.k, s.m} : Shape{s.m, s.k}),
+                     b = random(2, dtype, o.transpose_b ? Shape{s.n, s.k} : Shape{s.k, s.n});
+        Command command("product", dtype, s, o);
+        command.read(a);
+        command.read(b);
+        const std::size_t c = command.write({s.m, s.n});
+        command.run(++seed);
+        expect_product(text_of(dtype, s), command.result(c), {{a, b, o, s}});
+      }
+    }
+  }
+}
+
+TEST(TensorCoreEmulation, TheInputsGradientIsOfTwoProducts) {
+  for (const Sizes& s : shapes) {
+    const DType dtype = DType::bf16;
+    const Tensor dgate = random(1, dtype, {s.m, s.k}), gate = random(2, dtype, {s.k, s.n}),
+                 dup = random(3, dtype, {s.m, s.k}), up = random(4, dtype, {s.k, s.n});
+    Command command("input_backward", dtype, s, {});
+    for (const Tensor& tensor : {dgate, gate, dup, up}) command.read(tensor);
+    const std::size_t dx = command.write({s.m, s.n});
+    command.run(11);
+    expect_product(text_of(dtype, s), command.result(dx), {{dgate, gate, {}, s}, {dup, up, {}, s}});
+  }
+}
+
+// swiglu's bits on the products that are kept, with operands of which many are out of the ordinary and of
+// few.
+TEST(TensorCoreEmulation, HiddenIsSwigluOfTheProducts) {
+  unsigned seed = 20;
+  const MatmulOptions out_in{.transpose_b = true};
+  for (const DType dtype : dtypes) {
+    for (const Sizes& s : shapes) {
+      for (const float amplitude : amplitudes_of(dtype)) {
+        const Tensor x = random(1, dtype, {s.m, s.k}, amplitude), gate = random(2, dtype, {s.n, s.k}),
+                     up = random(3, dtype, {s.n, s.k});
+        Command kept("hidden_kept", dtype, s, out_in), alone("hidden", dtype, s, out_in);
+        for (const Tensor& tensor : {x, gate, up}) kept.read(tensor), alone.read(tensor);
+        const std::size_t hidden = kept.write({s.m, s.n}), g = kept.write({s.m, s.n}),
+                          u = kept.write({s.m, s.n});
+        ASSERT_EQ(alone.write({s.m, s.n}), hidden);
+        kept.run(++seed);
+        alone.run(++seed);
+        const Tensor want(cpu(), dtype, {s.m, s.n});
+        run(cpu(), [&](CommandEncoder& e) { swiglu(e, kept.result(g), kept.result(u), want); });
+        const std::string what = text_of(dtype, s);
+        expect_product(what + " gate", kept.result(g), {{x, gate, out_in, s}});
+        expect_product(what + " up", kept.result(u), {{x, up, out_in, s}});
+        EXPECT_TRUE(same_bits(get(kept.result(hidden)), get(want))) << what;
+        EXPECT_TRUE(same_bits(get(alone.result(hidden)), get(want))) << what;
+      }
+    }
+  }
+}
+
+TEST(TensorCoreEmulation, HiddenBackwardIsSwigluBackwardOfTheProduct) {
+  unsigned seed = 40;
+  for (const DType dtype : dtypes) {
+    for (const Sizes& s : shapes) {
+      for (const float amplitude : amplitudes_of(dtype)) {
+        const Tensor dy = random(1, dtype, {s.m, s.k}), down = random(2, dtype, {s.k, s.n}),
+                     gate = random(3, dtype, {s.m, s.n}, amplitude), up = random(4, dtype, {s.m, s.n});
+        Command product("product", dtype, s, {}), both("hidden_backward", dtype, s, {});
+        for (const Tensor& tensor : {dy, down}) product.read(tensor), both.read(tensor);
+        for (const Tensor& tensor : {gate, up}) both.read(tensor);
+        const std::size_t c = product.write({s.m, s.n}), dgate = both.write({s.m, s.n}),
+                          dup = both.write({s.m, s.n});
+        product.run(++seed);
+        both.run(++seed);
+        const Tensor want_gate(cpu(), dtype, {s.m, s.n}), want_up(cpu(), dtype, {s.m, s.n});
+        run(cpu(),
+            [&](CommandEncoder& e) { swiglu_backward(e, gate, up, product.result(c), want_gate, want_up); });
+        EXPECT_TRUE(same_bits(get(both.result(dgate)), get(want_gate))) << text_of(dtype, s);
+        EXPECT_TRUE(same_bits(get(both.result(dup)), get(want_up))) << text_of(dtype, s);
+      }
+    }
+  }
+}
+
+// ---- what is decided without the exact formulas
+
+struct Counts {
+  unsigned long words = 0, wrong = 0, undecided = 0;
+};
+
+// Every gate, alone and in pairs, with other operands that are ordinary or of any bits.
+Counts count_decisions(const EmulatedDecide& decide, bool ordinary, unsigned per_gate) {
+  Random random(ordinary ? 1 : 2);
+  const auto is_nan = [&](unsigned h) { return std::isnan(decide.widen(static_cast<unsigned short>(h))); };
+  const auto same = [&](unsigned x, unsigned y) {
+    const unsigned low_x = x & 0xffff, low_y = y & 0xffff;
+    return (low_x == low_y || (is_nan(low_x) && is_nan(low_y))) &&
+           (x >> 16 == y >> 16 || (is_nan(x >> 16) && is_nan(y >> 16)));
+  };
+  const auto half = [&]() -> unsigned {
+    return ordinary ? decide.round(random.floats(1, -3.0f, 3.0f)[0])
+                    : static_cast<unsigned>(random.below(65536));
+  };
+  const auto pair = [&] { return half() | half() << 16; };
+  Counts counts;
+  for (unsigned gate = 0; gate < 65536; ++gate) {
+    const float g = std::abs(decide.widen(static_cast<unsigned short>(gate)));
+    if (ordinary && !(g > 0.01f && g < 4.0f)) continue;
+    for (unsigned i = 0; i < per_gate; ++i) {
+      const unsigned gates = gate | (i % 2 == 0 ? gate : half()) << 16, ups = pair(), dys = pair();
+      unsigned y = 0, dgate = 0, dup = 0, want_gate = 0, want_up = 0;
+      const bool value = decide.swiglu(gates, ups, y), slopes = decide.gradients(gates, ups, dys, dgate, dup);
+      decide.exact_gradients(gates, ups, dys, want_gate, want_up);
+      counts.wrong += value && !same(y, decide.exact_swiglu(gates, ups));
+      counts.wrong += slopes && !(same(dgate, want_gate) && same(dup, want_up));
+      counts.undecided += !value || !slopes;
+      ++counts.words;
+    }
+  }
+  return counts;
+}
+
+TEST(TensorCoreEmulation, DecidesOnlyWhatTheExactFormulasGive) {
+  for (const bool bf16 : {true, false}) {
+    const EmulatedDecide decide = emulated_decide(bf16);
+    EXPECT_EQ(count_decisions(decide, false, 20).wrong, 0u) << bf16;
+    const Counts ordinary = count_decisions(decide, true, 100);
+    EXPECT_EQ(ordinary.wrong, 0u) << bf16;
+    const double share = static_cast<double>(ordinary.undecided) / static_cast<double>(ordinary.words);
+    EXPECT_LT(share, bf16 ? 0.005 : 0.06);
+    std::printf("%s: %.2f %% of ordinary words undecided\n", bf16 ? "bf16" : "f16", 100 * share);
+  }
+}
+
+}  // namespace
+
+}  // namespace silica::test
