@@ -21,7 +21,7 @@ namespace emulation::cluster {
 namespace {
 
 constexpr unsigned ranks = 2, warp_size = 32;
-constexpr std::size_t stack_bytes = 64 * 1024, shared_bytes = 232448;
+constexpr std::size_t stack_bytes = 64 * 1024;
 constexpr Address offset_mask = 0xffffff;
 constexpr long box_cols = 64, line_bytes = box_cols * 2;
 
@@ -65,7 +65,7 @@ struct Cluster {
   Fiber* current = nullptr;
   ucontext_t scheduler{};
   std::mt19937 random;
-  unsigned threads = 0, block_count = 0;
+  unsigned threads = 0, block_count = 0, shared_bytes = 0;
   unsigned long progress = 0;
   std::string failure;
   const std::function<void()>* kernel = nullptr;
@@ -81,6 +81,11 @@ void refuse(const char* what) {
                       std::to_string(cluster.current->thread) + ")";
   }
   for (;;) yield();
+}
+
+void check_inside(Address at, unsigned bytes) {
+  if ((at & offset_mask) + bytes > cluster.shared_bytes)
+    refuse("an address beyond the launch's shared memory");
 }
 
 Block& own_block() { return cluster.blocks[cluster.current->rank]; }
@@ -150,7 +155,7 @@ float element(std::uint64_t descriptor, bool along_rows, unsigned r, unsigned k,
   if (descriptor >> 62 != 1) refuse("a descriptor without a swizzle of 128 bytes");
   const Address at = along_rows ? start + r / 64 * next_64 + k / 8 * next_8 + k % 8 * 128 + r % 64 * 2
                                 : start + r / 8 * next_8 + r % 8 * 128 + k * 2;
-  if (at >= shared_bytes) refuse("a descriptor that leaves shared memory");
+  check_inside(at, sizeof(std::uint16_t));
   return widen(*element_of(cluster.current->rank, at));
 }
 
@@ -188,6 +193,9 @@ void do_some_copies(bool all) {
 
 void enter() {
   (*cluster.kernel)();
+  for (const auto& group : cluster.current->store_groups) {
+    if (group->open > 0) refuse("a thread that ends while its stores read shared memory");
+  }
   cluster.current->done = true;
   ++cluster.progress;
   yield();
@@ -196,7 +204,7 @@ void enter() {
 void start() {
   for (Block& block : cluster.blocks) {
     block = Block{};
-    block.memory.assign(shared_bytes + 1024, 0xff);  // NaN in every dtype
+    block.memory.assign(cluster.shared_bytes, 0xff);  // NaN in every dtype
   }
   cluster.all = {};
   cluster.copies.clear();
@@ -242,19 +250,23 @@ void run_cluster(unsigned first_block) {
 
 }  // namespace
 
-void run(unsigned blocks, unsigned threads, unsigned seed, const std::function<void()>& kernel) {
+void run(const Launch& launch, unsigned seed, const std::function<void()>& kernel) {
   cluster.random.seed(seed);
   cluster.failure.clear();
-  cluster.threads = threads;
-  cluster.block_count = blocks;
+  cluster.threads = launch.threads;
+  cluster.block_count = launch.blocks;
+  cluster.shared_bytes = launch.shared_bytes;
   cluster.kernel = &kernel;
-  for (unsigned first = 0; first < blocks; first += ranks) run_cluster(first);
+  for (unsigned first = 0; first < launch.blocks; first += ranks) run_cluster(first);
 }
 
 unsigned rank() { return cluster.current->rank; }
 unsigned block_count() { return cluster.block_count; }
 Address shared_start() { return rank() << 24 | 1024; }
-void* shared(Address at) { return &own_block().memory[at & offset_mask]; }
+void* shared(Address at) {
+  check_inside(at, 16);
+  return &own_block().memory[at & offset_mask];
+}
 void let_others_run() {
   while (cluster.random() % 8 == 0) yield();
 }
@@ -264,6 +276,7 @@ void meet_warp() { meet_at(own_block().warps[cluster.current->thread / warp_size
 void meet(unsigned id, unsigned threads) { meet_at(own_block().meetings[id], threads); }
 
 void init(Address barrier, unsigned arrivals) {
+  check_inside(barrier, sizeof(std::uint64_t));
   own_block().barriers[barrier & offset_mask] = {arrivals, arrivals, 0, 0};
 }
 
@@ -285,6 +298,7 @@ void wait(Address barrier, unsigned parity) {
 
 void load(bool to_both, Address to, const Matrix& from, Address barrier, unsigned x, unsigned y) {
   if (to % 1024 != 0) refuse("a box that is not aligned");
+  check_inside(to, static_cast<unsigned>(from.box_rows * line_bytes));
   for (unsigned r = 0; r < ranks; ++r) {
     if (!to_both && r != rank()) continue;
     cluster.copies.emplace_back([=] { load_now(r, to, from, barrier, x, y); });

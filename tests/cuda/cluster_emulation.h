@@ -13,7 +13,10 @@ namespace emulation::cluster {
 using Address = std::uint32_t;  // in shared memory; above bit 24 the block's rank
 
 // Runs kernel() by every thread of `blocks` blocks, two at a time.
-void run(unsigned blocks, unsigned threads, unsigned seed, const std::function<void()>& kernel);
+struct Launch {
+  unsigned blocks, threads, shared_bytes;
+};
+void run(const Launch& launch, unsigned seed, const std::function<void()>& kernel);
 
 unsigned rank();  // of the calling thread's block
 unsigned block_count();

@@ -70,7 +70,7 @@ class Command {
     cuda::driver().context_pop(&context);
     const auto kernel = emulated_tensor_core().find(choice.function);
     ASSERT_NE(kernel, emulated_tensor_core().end()) << choice.function << " is not emulated";
-    emulation::cluster::run(static_cast<unsigned>(choice.blocks), choice.threads, seed,
+    emulation::cluster::run({static_cast<unsigned>(choice.blocks), choice.threads, choice.shared_bytes}, seed,
                             [&] { kernel->second(choice.block.data()); });
     for (const auto& one : memory_) {
       for (std::size_t i = one.size() - guard; i < one.size(); ++i) ASSERT_EQ(one[i], behind) << "outside";
