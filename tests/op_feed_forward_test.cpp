@@ -7,9 +7,8 @@ namespace silica::test {
 namespace {
 
 constexpr DType dtypes[] = {DType::f32, DType::f16, DType::bf16};
-constexpr std::size_t width = 20, hidden = 27;
+constexpr std::size_t tokens = 13, width = 20, hidden = 27;
 
-constexpr std::size_t tokens = 13;
 std::vector<std::pair<DType, std::size_t>> every_dtype_and_some_tokens() {
   std::vector<std::pair<DType, std::size_t>> all;
   for (const DType dtype : dtypes) {

@@ -6,6 +6,12 @@
 
 namespace silica::kernels {
 
+// What follows the operands of every kernel that multiplies; see MatmulArguments.
+struct ProductSizes {
+  std::uint64_t m = 0, n = 0, k = 0;
+  std::uint32_t transpose_a = 0, transpose_b = 0;
+};
+
 // c(m, n) = op(a)(m, k) * op(b)(k, n), all row-major and contiguous. Transposed, a is stored as (k, m), b as
 // (n, k). In a batch the matrices of each operand follow each other; how many there are, the grid says.
 struct MatmulArguments {

@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The parameters of the tensor_core kernels, behind their operands.
+// What the tensor_core kernels take.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 namespace silica::kernels {
-
-// c (m, n) = op(a) (m, k) * op(b) (k, n); see MatmulArguments.
-struct TensorCoreSizes {
-  std::uint64_t m = 0, n = 0, k = 0;
-  std::uint32_t transpose_a = 0, transpose_b = 0;
-};
 
 // The copy engine wants rows and addresses in units of 16 bytes; 32 bits hold a coordinate.
 constexpr std::uint64_t tensor_core_unit = 8;  // elements

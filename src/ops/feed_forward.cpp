@@ -64,7 +64,7 @@ bool is_for_tensor_cores(const CommandEncoder& encoder, const Extents& e,
 
 // A kernel of the family: its operands in the order of the table in backends/cuda/tensor_core.cpp.
 void dispatch(CommandEncoder& encoder, const char* kernel, std::initializer_list<Operand> operands,
-              const kernels::TensorCoreSizes& sizes) {
+              const kernels::ProductSizes& sizes) {
   const DType dtype = operands.begin()->tensor.dtype();
   encoder.dispatch(message("feed_forward.", kernel, ".", to_string(dtype), ".fast"), operands, sizes,
                    Grid{sizes.n, sizes.m});
@@ -74,7 +74,7 @@ void forward_on_tensor_cores(CommandEncoder& encoder, const Tensor& x, const Fee
                              const Tensor& y, const FeedForwardKept& kept, const Extents& e) {
   const Tensor hidden = kept.hidden ? kept.hidden : encoder.temporary(x.dtype(), {e.tokens, e.hidden});
   const Operand in[] = {read(x, "x"), read(w.gate, "gate"), read(w.up, "up"), write(hidden, "hidden")};
-  const kernels::TensorCoreSizes sizes{e.tokens, e.hidden, e.width, 0, 1};
+  const kernels::ProductSizes sizes{e.tokens, e.hidden, e.width, 0, 1};
   if (kept.hidden) {
     dispatch(encoder, "hidden_kept",
              {in[0], in[1], in[2], in[3], write(kept.gate, "kept.gate"), write(kept.up, "kept.up")}, sizes);
@@ -125,7 +125,7 @@ void forward_of_ops(CommandEncoder& encoder, const Tensor& x, const FeedForwardW
       encoder.device().kernels().contains(few_rows)) {
     encoder.dispatch(few_rows,
                      {read(x, "x"), read(w.gate, "gate"), read(w.up, "up"), write(hidden, "hidden")},
-                     kernels::TensorCoreSizes{e.tokens, e.hidden, e.width, 0, 1}, Grid{e.hidden, e.tokens});
+                     kernels::ProductSizes{e.tokens, e.hidden, e.width, 0, 1}, Grid{e.hidden, e.tokens});
   } else {
     const Tensor gate = kept_or_temporary(kept.gate), up = kept_or_temporary(kept.up);
     matmul(encoder, x, w.gate, gate, out_in);

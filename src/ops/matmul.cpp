@@ -74,15 +74,11 @@ struct Factor {
   Tensor given, wide;
 };
 
-struct Parameters {
-  std::uint64_t m, n, k;
-  std::uint32_t transpose_a, transpose_b;
-};
-static_assert(sizeof(kernels::MatmulArguments) == 3 * sizeof(void*) + sizeof(Parameters));
+static_assert(sizeof(kernels::MatmulArguments) == 3 * sizeof(void*) + sizeof(kernels::ProductSizes));
 
 // The kernel for operands of a dtype; empty if they have to be widened.
 std::string kernel_of(const CommandEncoder& encoder, const Product& product, DType dtype,
-                      const Parameters& p) {
+                      const kernels::ProductSizes& p) {
   const auto has = [&](const std::string& name) { return encoder.device().kernels().contains(name); };
   const bool is_f32 = dtype == DType::f32, is_single = &product == &single;
   if (!is_f32 && is_single && kernels::is_few_rows(p.m, p.k, p.transpose_a != 0, p.transpose_b != 0)) {
@@ -98,7 +94,8 @@ std::string kernel_of(const CommandEncoder& encoder, const Product& product, DTy
 void multiply(CommandEncoder& encoder, const Product& product, Factor& a, Factor& b, const Tensor& c,
               const MatmulOptions& options) {
   const auto [left, right] = see_factors(product, a.given, b.given, options);
-  const Parameters parameters{left.rows, right.cols, left.cols, options.transpose_a, options.transpose_b};
+  const kernels::ProductSizes parameters{left.rows, right.cols, left.cols, options.transpose_a,
+                                         options.transpose_b};
   const std::string own = kernel_of(encoder, product, c.dtype(), parameters);
   const DType dtype = own.empty() ? DType::f32 : c.dtype();
   const Tensor sums = own.empty() ? encoder.temporary(dtype, c.shape()) : c;

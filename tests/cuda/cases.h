@@ -1,11 +1,23 @@
 // SPDX-License-Identifier: MIT
-// What the emulation and the device are both asked to do.
+// What the emulation and the device are both asked to do, and the device.
 #pragma once
 
 #include "op_cases.h"
 #include "support.h"
 
 namespace silica::test {
+
+// For tests that need a GPU; null without one.
+inline const Device* cuda_device() {
+  static const std::optional<Device> device = []() -> std::optional<Device> {
+    try {
+      return Device::open("cuda");
+    } catch (const Error&) {
+      return std::nullopt;
+    }
+  }();
+  return device ? &*device : nullptr;
+}
 
 // A network with every kind of op, a loss, and a step of the optimizer, in one list with packed temporaries.
 inline Tensors encode_step(CommandEncoder& e) {

@@ -12,7 +12,6 @@
 #include "backends/cuda/nvrtc.h"
 #include "backends/cuda/tensor_core.h"
 #include "kernels/matmul/matmul.h"
-#include "kernels/tensor_core/tensor_core.h"
 
 namespace silica::cuda {
 
@@ -85,19 +84,19 @@ TEST(CudaCompile, TensorCoreKernels) {
   if (!missing_nvrtc().empty()) GTEST_SKIP() << missing_nvrtc();
   if (nvrtc_version() < 12000) GTEST_SKIP() << "NVRTC " << nvrtc_version() << " does not know sm_90a";
   std::set<std::string> texts;
-  for (const std::string kind : {"product", "input_backward", "hidden", "hidden_kept", "hidden_backward"}) {
+  struct Kind {
+    std::string name;
+    std::size_t operands;
+    std::vector<std::uint32_t> transposes;  // of a, and twice that of b
+  };
+  for (const auto& [kind, operands, all_transposes] :
+       {Kind{"product", 3, {0, 1, 2, 3}}, Kind{"input_backward", 5, {0}}, Kind{"hidden", 4, {2}},
+        Kind{"hidden_kept", 6, {2}}, Kind{"hidden_backward", 6, {0}}}) {
     for (const std::string dtype : {"bf16", "f16"}) {
       const CatalogueRow* row = find_tensor_core_kernel("feed_forward." + kind + "." + dtype + ".fast");
       ASSERT_NE(row, nullptr) << kind;
-      for (const std::uint32_t transposes : {0u, 1u, 2u, 3u}) {
-        if (kind != "product" &&
-            transposes != (kind.starts_with("hidden") && kind != "hidden_backward" ? 2 : 0))
-          continue;
-        const std::size_t operands = kind == "product"          ? 3
-                                     : kind == "hidden"         ? 4
-                                     : kind == "input_backward" ? 5
-                                                                : 6;
-        const kernels::TensorCoreSizes sizes{512, 512, 512, transposes & 1, transposes >> 1};
+      for (const std::uint32_t transposes : all_transposes) {
+        const kernels::ProductSizes sizes{512, 512, 512, transposes & 1, transposes >> 1};
         Arguments arguments{};
         std::memcpy(arguments.data() + operands * 8, &sizes, sizeof sizes);
         const Choice choice = row->choose(*row, {{512, 512, 1}, arguments.data(), 132});

@@ -12,22 +12,13 @@ namespace silica::test {
 
 namespace {
 
-const Device* cuda_device() {
-  static const std::optional<Device> device = []() -> std::optional<Device> {
-    try {
-      return Device::open("cuda");
-    } catch (const Error& error) {
-      if (std::getenv("SILICA_REQUIRE_CUDA") != nullptr) ADD_FAILURE() << error.what();
-      return std::nullopt;
-    }
-  }();
-  return device ? &*device : nullptr;
-}
-
 class Cuda : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (cuda_device() == nullptr) GTEST_SKIP() << "no usable CUDA device: " << list_devices()[0].note;
+    if (cuda_device() != nullptr) return;
+    const std::string why = "no usable CUDA device: " + list_devices()[0].note;
+    if (std::getenv("SILICA_REQUIRE_CUDA") != nullptr) FAIL() << why;
+    GTEST_SKIP() << why;
   }
 };
 

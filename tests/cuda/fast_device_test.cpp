@@ -17,17 +17,6 @@ namespace {
 constexpr DType dtypes[] = {DType::f32, DType::f16, DType::bf16};
 constexpr MatmulOptions all_options[] = {{false, false}, {false, true}, {true, false}, {true, true}};
 
-const Device* cuda_device() {
-  static const std::optional<Device> device = []() -> std::optional<Device> {
-    try {
-      return Device::open("cuda");
-    } catch (const Error&) {
-      return std::nullopt;
-    }
-  }();
-  return device ? &*device : nullptr;
-}
-
 class FastDevice : public ::testing::Test {
  protected:
   void SetUp() override {

@@ -4,26 +4,14 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "case.h"
-#include "kernels/tensor_core/tensor_core.h"
-#include "support.h"
+#include "cases.h"
+#include "kernels/matmul/matmul.h"
 
 namespace silica::test {
 
 namespace {
 
 constexpr DType dtypes[] = {DType::bf16, DType::f16};
-
-const Device* cuda_device() {
-  static const std::optional<Device> device = []() -> std::optional<Device> {
-    try {
-      return Device::open("cuda");
-    } catch (const Error&) {
-      return std::nullopt;
-    }
-  }();
-  return device ? &*device : nullptr;
-}
 
 std::string kernel_of(const char* name, DType dtype) {
   return "feed_forward." + std::string(name) + "." + std::string(to_string(dtype)) + ".fast";
@@ -58,7 +46,7 @@ class FeedForwardDevice : public ::testing::Test {
     for (int i = 0; i < times; ++i) device().submit(list).wait();
   }
   static void product(CommandEncoder& e, const Tensor& a, const Tensor& b, const Tensor& c,
-                      const kernels::TensorCoreSizes& sizes) {
+                      const kernels::ProductSizes& sizes) {
     e.dispatch(kernel_of("product", c.dtype()), {read(a, "a"), read(b, "b"), write(c, "c")}, sizes,
                Grid{sizes.n, sizes.m});
   }
@@ -132,7 +120,7 @@ TEST_F(FeedForwardDevice, HiddenIsSwigluOfTheProducts) {
                      want_gate(device(), dtype, {m, n}), want_up(device(), dtype, {m, n}),
                      want_hidden(device(), dtype, {m, n});
         const Guarded hidden = guarded(dtype, {m, n}), g = guarded(dtype, {m, n}), u = guarded(dtype, {m, n});
-        const kernels::TensorCoreSizes sizes{m, n, k, 0, 1};
+        const kernels::ProductSizes sizes{m, n, k, 0, 1};
         run_fast([&](CommandEncoder& e) {
           product(e, x, gate, want_gate, sizes);
           product(e, x, up, want_up, sizes);
@@ -167,7 +155,7 @@ TEST_F(FeedForwardDevice, HiddenBackwardIsSwigluBackwardOfTheProduct) {
                      up = values(4), dhidden(device(), dtype, {m, n}), want_gate(device(), dtype, {m, n}),
                      want_up(device(), dtype, {m, n});
         const Guarded dgate = guarded(dtype, {m, n}), dup = guarded(dtype, {m, n});
-        const kernels::TensorCoreSizes sizes{m, n, k, 0, 0};
+        const kernels::ProductSizes sizes{m, n, k, 0, 0};
         run_fast([&](CommandEncoder& e) {
           product(e, dy, down, dhidden, sizes);
           swiglu_backward(e, gate, up, dhidden, want_gate, want_up);
@@ -195,7 +183,7 @@ TEST_F(FeedForwardDevice, InputBackwardSumsTwoProducts) {
         e.dispatch(kernel_of("input_backward", dtype),
                    {read(dgate, "dgate"), read(gate, "gate"), read(dup, "dup"), read(up, "up"),
                     write(dx.tensor, "dx")},
-                   kernels::TensorCoreSizes{m, n, k, 0, 0}, Grid{n, m});
+                   kernels::ProductSizes{m, n, k, 0, 0}, Grid{n, m});
       });
       Want want = exact_product(device(), dgate, gate, {});
       const Want other = exact_product(device(), dup, up, {});

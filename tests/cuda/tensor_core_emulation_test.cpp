@@ -9,7 +9,7 @@
 #include "backends/cuda/tensor_core.h"
 #include "cluster_emulation.h"
 #include "emulated_tensor_core.h"
-#include "kernels/tensor_core/tensor_core.h"
+#include "kernels/matmul/matmul.h"
 #include "support.h"
 
 namespace silica::test {
@@ -94,7 +94,7 @@ class Command {
 
   std::string name_;
   DType dtype_;
-  kernels::TensorCoreSizes sizes_;
+  kernels::ProductSizes sizes_;
   std::deque<std::vector<std::byte>> memory_;
   std::map<std::size_t, Shape> shapes_;
 };

@@ -9,13 +9,13 @@
 #include "backends/cuda/driver.h"
 #include "backends/cuda/nvrtc.h"
 #include "core/format.h"
-#include "kernels/tensor_core/tensor_core.h"
+#include "kernels/matmul/matmul.h"
 
 namespace silica::cuda {
 
 namespace {
 
-using kernels::TensorCoreSizes;
+using kernels::ProductSizes;
 using Places = std::vector<unsigned>;  // of operands in a command
 
 // What a kernel of the family does with its operands; see tensor_core.cu.
@@ -23,14 +23,12 @@ struct Kind {
   std::string_view name;
   std::string_view epilogue;
   Places a, b, inputs, outputs;
-  bool is_any_layout = false;  // as the command's sizes say; otherwise b is transposed or not
-  bool transpose_b = false;
 };
 const std::array<Kind, 5> kinds = {{
-    {"product", "store", {0}, {1}, {}, {2}, true},
+    {"product", "store", {0}, {1}, {}, {2}},
     {"input_backward", "store", {0, 2}, {1, 3}, {}, {4}},
-    {"hidden", "swiglu", {0}, {1, 2}, {}, {3}, false, true},
-    {"hidden_kept", "swiglu", {0}, {1, 2}, {}, {3, 4, 5}, false, true},
+    {"hidden", "swiglu", {0}, {1, 2}, {}, {3}},
+    {"hidden_kept", "swiglu", {0}, {1, 2}, {}, {3, 4, 5}},
     {"hidden_backward", "swiglu_backward", {0}, {1}, {2, 3}, {4, 5}},
 }};
 
@@ -40,7 +38,7 @@ constexpr unsigned box = 64, tile_m = 128, tile_n = 256, tile_k = 64, cluster = 
 struct Arguments {
   TensorMap a[2] = {}, b[2] = {}, inputs[2] = {}, outputs[3] = {};
   std::uint32_t k_blocks_first = 0, k_blocks = 0, tile_rows = 0, tile_columns = 0;
-  std::uint32_t band = 8;  // measured: docs/performance.md
+  std::uint32_t band = 8;  // see docs/decisions.md
   std::uint32_t keeps_operands = 0;
 };
 static_assert(sizeof(Arguments) == 1216 && sizeof(TensorMap) == 128);
@@ -67,14 +65,14 @@ std::uint32_t tiles(std::uint64_t extent, std::uint64_t tile) {
   return static_cast<std::uint32_t>((extent + tile - 1) / tile);
 }
 
-TensorCoreSizes sizes_of(const Kind& kind, const Request& request) {
+ProductSizes sizes_of(const Kind& kind, const Request& request) {
   const std::size_t operands = kind.a.size() + kind.b.size() + kind.inputs.size() + kind.outputs.size();
-  TensorCoreSizes sizes;
+  ProductSizes sizes;
   std::memcpy(&sizes, request.arguments + operands * sizeof(std::uint64_t), sizeof sizes);
   return sizes;
 }
 
-Arguments arguments_of(const Kind& kind, const TensorCoreSizes& s, const Request& request, int data_type) {
+Arguments arguments_of(const Kind& kind, const ProductSizes& s, const Request& request, int data_type) {
   const auto maps = [&](const Places& places, TensorMap* to, std::uint64_t rows, std::uint64_t cols,
                         std::uint32_t box_rows) {
     for (const unsigned place : places) {
@@ -109,7 +107,7 @@ Choice choose(const CatalogueRow& row, const Request& request) {
   constexpr unsigned stage_bytes = (tile_m + tile_n) * tile_k * 2, sums_bytes = tile_m * tile_n * 2;
   constexpr unsigned spare_bytes = 2 * box * box * 2, barriers = 2 * stages + 3, alignment = 1024;
   const Kind& kind = kinds[row.offset];
-  const TensorCoreSizes sizes = sizes_of(kind, request);
+  const ProductSizes sizes = sizes_of(kind, request);
   const bool is_bf16 = row.name.find(".bf16") != std::string::npos;
   const Arguments arguments = arguments_of(kind, sizes, request, is_bf16 ? data_bf16 : data_f16);
   const auto flag = [](std::uint32_t set) { return set != 0 ? "true" : "false"; };
@@ -119,7 +117,7 @@ Choice choose(const CatalogueRow& row, const Request& request) {
               flag(sizes.transpose_b), ", Epilogue::", kind.epilogue, ", ", stages, ">::run");
   choice.threads = threads;
   // Clusters go on to the next tile, so there are no more of them than run at once.
-  choice.blocks = cluster * std::min(std::uint64_t{request.multiprocessors / cluster},
+  choice.blocks = cluster * std::min(std::uint64_t{std::max(1u, request.multiprocessors / cluster)},
                                      std::uint64_t{arguments.tile_rows} * arguments.tile_columns);
   choice.shared_bytes = stages * stage_bytes + sums_bytes + spare_bytes + barriers * 8 + alignment;
   const auto* first = reinterpret_cast<const std::byte*>(&arguments);
