@@ -57,9 +57,17 @@ struct Block {
   std::array<Meeting, 32> warps;
 };
 
+constexpr unsigned depth = 16, columns = 256;  // of a product of the tensor cores
+
+struct Columns {
+  float values[columns][depth];
+};
+
 struct Cluster {
   std::vector<std::unique_ptr<Fiber>> fibers;
   Block blocks[ranks];
+  // Columns of B as a thread read them, by block and descriptor: for the next, if nothing was written since.
+  std::map<std::pair<unsigned, std::uint64_t>, Columns> columns_read;
   Meeting all;
   std::deque<std::function<void()>> copies;
   Fiber* current = nullptr;
@@ -125,6 +133,7 @@ std::uint16_t* element_of(unsigned of_rank, Address at) {
 }
 
 void load_now(unsigned to_rank, Address to, const Matrix& from, Address barrier, long x, long y) {
+  cluster.columns_read.clear();
   for (long r = 0; r < from.box_rows; ++r) {
     for (long c = 0; c < box_cols; ++c) {
       const bool inside = y + r < from.rows && x + c < from.cols;
@@ -159,9 +168,19 @@ float element(std::uint64_t descriptor, bool along_rows, unsigned r, unsigned k,
   return widen(*element_of(cluster.current->rank, at));
 }
 
+const Columns& columns_of(const Multiply& m) {
+  const auto [found, is_new] = cluster.columns_read.try_emplace({cluster.current->rank, m.b});
+  for (unsigned column = 0; is_new && column < columns; ++column) {
+    for (unsigned k = 0; k < depth; ++k)
+      found->second.values[column][k] = element(m.b, m.n_major, column, k, m.widen);
+  }
+  return found->second;
+}
+
 // This thread's part: of rows r and r + 8 two of every 8 columns.
 void multiply_now(const Multiply& m) {
-  constexpr unsigned depth = 16, columns = 256, team = 128;
+  constexpr unsigned team = 128;
+  const Columns& b = columns_of(m);
   const unsigned t = cluster.current->thread % team;
   const unsigned row = t / warp_size * 16 + t % warp_size / 4, column = t % 4 * 2;
   for (unsigned half = 0; half < 2; ++half) {
@@ -170,8 +189,7 @@ void multiply_now(const Multiply& m) {
     for (unsigned j = 0; j < columns / 8; ++j) {
       for (unsigned e = 0; e < 2; ++e) {
         float sum = 0.0f;
-        for (unsigned k = 0; k < depth; ++k)
-          sum += a[k] * element(m.b, m.n_major, 8 * j + column + e, k, m.widen);
+        for (unsigned k = 0; k < depth; ++k) sum += a[k] * b.values[8 * j + column + e][k];
         float& to = m.sums[4 * j + 2 * half + e];
         to = m.adds ? to + sum : sum;
       }
@@ -207,6 +225,7 @@ void start() {
     block.memory.assign(cluster.shared_bytes, 0xff);  // NaN in every dtype
   }
   cluster.all = {};
+  cluster.columns_read.clear();
   cluster.copies.clear();
   cluster.fibers.clear();
   for (unsigned i = 0; i < ranks * cluster.threads; ++i) {
@@ -264,6 +283,7 @@ unsigned rank() { return cluster.current->rank; }
 unsigned block_count() { return cluster.block_count; }
 Address shared_start() { return rank() << 24 | 1024; }
 void* shared(Address at) {
+  cluster.columns_read.clear();  // as the caller may write
   check_inside(at, 16);
   return &own_block().memory[at & offset_mask];
 }

@@ -116,9 +116,10 @@ Choice choose(const CatalogueRow& row, const Request& request) {
       message("TensorCoreProduct<", is_bf16 ? "BF16" : "F16", ", ", flag(sizes.transpose_a), ", ",
               flag(sizes.transpose_b), ", Epilogue::", kind.epilogue, ", ", stages, ">::run");
   choice.threads = threads;
-  // Clusters go on to the next tile, so there are no more of them than run at once.
-  choice.blocks = cluster * std::min(std::uint64_t{std::max(1u, request.multiprocessors / cluster)},
-                                     std::uint64_t{arguments.tile_rows} * arguments.tile_columns);
+  // Clusters go on to the next tile. As few of them as take no more turns than all that run at once.
+  const std::uint64_t all = std::uint64_t{arguments.tile_rows} * arguments.tile_columns;
+  const std::uint64_t turns = tiles(all, std::max(1u, request.multiprocessors / cluster));
+  choice.blocks = cluster * tiles(all, turns);
   choice.shared_bytes = stages * stage_bytes + sums_bytes + spare_bytes + barriers * 8 + alignment;
   const auto* first = reinterpret_cast<const std::byte*>(&arguments);
   choice.block = {first, first + sizeof arguments};
