@@ -408,6 +408,8 @@ struct TensorCoreProduct {
 
   DEVICE void finish(const ProductArguments& a, u32 shared, u32 rank) {
     const Crew crew = crew_of_finishers();
+    // One thread stores. Others, whom nothing keeps in step with it, might miss a phase.
+    if (epilogue == Epilogue::store && !crew.is_elected()) return;
     u32 phase = 0, input_phase = 0;
     for (u32 index = first_tile(); index + tile_step() < tiles_of(a); index += tile_step(), phase ^= 1) {
       const Tile tile = tile_of(a, index, rank);
