@@ -81,17 +81,27 @@ DEVICE float larger_magnitude(float a, float b) {
 
 // ---- the loop ----
 
+// The index of an element: one vector a thread is for fewer than 2^32 of them.
+template <u32 of_thread> struct MapIndex {
+  using Type = u64;
+};
+template <> struct MapIndex<1> {
+  using Type = u32;
+};
+
 template <class From, class To, int inputs, int outputs> struct MapArguments {
   const typename From::Element* in[inputs];
   typename To::Element* out[outputs];
   u64 n;
   float s;
+  u32 whole_groups;  // that have all of their elements, and every operand at a multiple of 16 bytes
 };
 template <class From, class To, int outputs> struct MapArguments<From, To, 0, outputs> {
   static constexpr const typename From::Element* const* in = nullptr;
   typename To::Element* out[outputs];
   u64 n;
   float s;
+  u32 whole_groups;
 };
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000
@@ -110,15 +120,7 @@ template <class Op, class From, class To = From> struct Map {
   static constexpr u32 tile = map_threads * vectors * width;
   static constexpr bool decides = To::per_word == 2 && Approximation<Op>::exists;
   using Arguments = MapArguments<From, To, inputs, outputs>;
-
-  DEVICE bool all_aligned(const Arguments& a) {
-    bool aligned = true;
-#pragma unroll
-    for (int j = 0; j < inputs; ++j) aligned = aligned && is_aligned(a.in[j]);
-#pragma unroll
-    for (int j = 0; j < outputs; ++j) aligned = aligned && is_aligned(a.out[j]);
-    return aligned;
-  }
+  using Index = MapIndex<vectors>::Type;
 
   template <bool is_ordinary> DEVICE Results<outputs> apply(const float* x, float s) {
     const float second = inputs > 1 ? x[1] : 0.0f, third = inputs > 2 ? x[2] : 0.0f;
@@ -202,8 +204,8 @@ template <class Op, class From, class To = From> struct Map {
     compute_words<false>(in, y, s);
   }
 
-  DEVICE void whole_group(const Arguments& a, u64 begin) {
-    const u64 first = begin + threadIdx.x * width;
+  DEVICE void whole_group(const Arguments& a) {
+    const Index first = Index(blockIdx.x) * tile + threadIdx.x * width;
     Vector<From, width> x[vectors][inputs + 1];
     wait_for_previous();
 #pragma unroll
@@ -230,9 +232,8 @@ template <class Op, class From, class To = From> struct Map {
   }
 
   DEVICE void run(const Arguments& a) {
-    const u64 begin = group() * tile;
-    if (a.n - begin >= tile && all_aligned(a)) return whole_group(a, begin);
-    const u64 end = least(begin + tile, a.n);
+    if (blockIdx.x < a.whole_groups) return whole_group(a);
+    const u64 begin = group() * tile, end = least(begin + tile, a.n);
     wait_for_previous();
     for (u64 i = begin + threadIdx.x; i < end; i += map_threads) element(a, i);
   }

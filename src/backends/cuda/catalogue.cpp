@@ -38,7 +38,15 @@ Choice choose_map(const CatalogueRow& row, const Request& request) {
   Choice choice = row.base;
   choice.defines = message("#define SILICA_VECTORS ", vectors, "\n");
   choice.threads = vectors == 1 ? 128 : 64;
-  choice.blocks = ceil_div(request.grid.x, choice.threads * vectors * width);
+  const std::size_t group = choice.threads * vectors * width;
+  choice.blocks = ceil_div(request.grid.x, group);
+  // The operands, n and s, and behind these how many groups move 16 bytes at a time.
+  const std::size_t whole_at = row.operands * sizeof(std::uint64_t) + 12;
+  choice.block.assign(request.arguments, request.arguments + whole_at + sizeof(std::uint32_t));
+  std::uint64_t places = 0;
+  for (std::size_t i = 0; i < row.operands; ++i) places |= word_at(request, i * sizeof places);
+  const auto whole = static_cast<std::uint32_t>(places % 16 == 0 ? request.grid.x / group : 0);
+  std::memcpy(choice.block.data() + whole_at, &whole, sizeof whole);
   return choice;
 }
 
