@@ -6,7 +6,9 @@
 //
 // A group is one register tile of C; the matrices of a batch have theirs one after the other. Per block of k,
 // tiles of B are packed as (k, tile_cols) and tiles of A as (k, tile_rows); a column of packed A tiles stays
-// in L2 while each B tile, in L1, meets all of them.
+// in L2 while each B tile, in L1, meets all of them. With fewer rows than repay packing B, the transposed
+// product is computed so, its tiles of rows, which are B's columns, read where they are; with fewer still the
+// vectors run along B's lines.
 #include "kernels/matmul/matmul.h"
 
 #include <cstddef>
@@ -53,6 +55,9 @@ constexpr uint64_t area_rows = 96;
 constexpr int lanes = 4, tile_rows = 4;
 constexpr uint64_t area_rows = 96;
 #endif
+// Rows of C up to which B is not packed, where its lines run along k or along n. The latter takes tiles as
+// long as most of a cache's line.
+constexpr uint64_t few_rows = 96, few_rows_of_lines = tile_rows < 12 ? 0 : 32;
 
 constexpr int vectors = 2;  // in a row of a tile
 constexpr int tile_cols = vectors * lanes;
@@ -247,40 +252,74 @@ SILICA_INLINE void prefetch_line(const Output& c, int row) {
   __builtin_prefetch(to + c.cols - 1, 1);
 }
 
-SILICA_INLINE void put(const Output& c, int row, const Vector (&sum)[vectors]) {
+template <int across> SILICA_INLINE void put(const Output& c, int row, const Vector (&sum)[across]) {
   float* const to = c.data + static_cast<uint64_t>(row) * c.step;
   SILICA_UNROLL
-  for (uint64_t v = 0; v < vectors; ++v) {
+  for (uint64_t v = 0; v < across; ++v) {
     if (v * lanes < c.cols) add_block(to + v * lanes, sum[v], c.cols - v * lanes, c.first);
   }
 }
 
-template <int rows>
-[[gnu::noinline]] void multiply(const float* a, const float* b, uint64_t depth, const Output& c) {
+// The rows of A in a tile, step by step along k: packed,
+struct Packed {
+  static constexpr uint64_t run = block;  // steps
+  const float* data;
+  [[gnu::always_inline]] float row(int i) const { return data[i]; }
+  [[gnu::always_inline]] void advance() { data += tile_rows; }
+  [[gnu::always_inline]] void prefetch_next_tile() const {}  // a run of it
+};
+// or in the matrix, with each row along k,
+struct AlongK {
+  static constexpr uint64_t run = 16;
+  const float* data;
+  uint64_t row_step;
+  [[gnu::always_inline]] float row(int i) const { return data[static_cast<uint64_t>(i) * row_step]; }
+  [[gnu::always_inline]] void advance() { ++data; }
+  [[gnu::always_inline]] void prefetch_next_tile() const {
+    for (uint64_t i = tile_rows; i < 2 * tile_rows; ++i) __builtin_prefetch(data + i * row_step, 0, 2);
+  }
+};
+// or with the rows side by side.
+struct AlongRows {
+  static constexpr uint64_t run = block;
+  const float* data;
+  uint64_t k_step;
+  [[gnu::always_inline]] float row(int i) const { return data[i]; }
+  [[gnu::always_inline]] void advance() {
+    __builtin_prefetch(data + 2 * tile_rows, 0, 2);
+    data += k_step;
+  }
+  [[gnu::always_inline]] void prefetch_next_tile() const {}
+};
+
+template <int rows, int across, class A>
+[[gnu::noinline]] void multiply(A a, const float* b, uint64_t depth, const Output& c) {
   for (int i = 0; i < rows; ++i) prefetch_line(c, i);
-  Vector sum[rows][vectors] = {};
-  for (uint64_t p = 0; p < depth; ++p, a += tile_rows, b += tile_cols) {
-    Vector x[vectors];
-    SILICA_UNROLL
-    for (int v = 0; v < vectors; ++v) x[v] = load(b + v * lanes);
-    SILICA_UNROLL
-    for (int i = 0; i < rows; ++i) {
-      const Vector y = broadcast(a[i]);
+  Vector sum[rows][across] = {};
+  for (uint64_t p = 0; p < depth;) {
+    a.prefetch_next_tile();
+    for (const uint64_t end = least(p + A::run, depth); p < end; ++p, a.advance(), b += across * lanes) {
+      Vector x[across];
       SILICA_UNROLL
-      for (int v = 0; v < vectors; ++v) sum[i][v] = fma_vector(y, x[v], sum[i][v]);
+      for (int v = 0; v < across; ++v) x[v] = load(b + v * lanes);
+      SILICA_UNROLL
+      for (int i = 0; i < rows; ++i) {
+        const Vector y = broadcast(a.row(i));
+        SILICA_UNROLL
+        for (int v = 0; v < across; ++v) sum[i][v] = fma_vector(y, x[v], sum[i][v]);
+      }
     }
   }
   SILICA_UNROLL
   for (int i = 0; i < rows; ++i) put(c, i, sum[i]);
 }
 
-template <int rows = tile_rows>
-SILICA_INLINE void multiply_rows(uint64_t count, const float* a, const float* b, uint64_t depth,
-                                 const Output& c) {
+template <int across, int rows = tile_rows, class A>
+SILICA_INLINE void multiply_rows(uint64_t count, A a, const float* b, uint64_t depth, const Output& c) {
   if (count >= rows) {
-    multiply<rows>(a, b, depth, c);
+    multiply<rows, across>(a, b, depth, c);
   } else if constexpr (rows > 1) {
-    multiply_rows<rows - 1>(count, a, b, depth, c);
+    multiply_rows<across, rows - 1>(count, a, b, depth, c);
   }
 }
 
@@ -399,7 +438,7 @@ void multiply_rows_of_area(const Problem& problem, const Area& area, uint64_t y,
         pack<tile_cols>(problem.b, col, p, depth, tile, t);
       }
       const Output c{problem.c + row * problem.n + col, problem.n, least(tile_cols, problem.n - col), p == 0};
-      multiply_rows<>(problem.m - row, a + (i - y) * tile_rows * block, tile, depth, c);
+      multiply_rows<vectors>(problem.m - row, Packed{a + (i - y) * tile_rows * block}, tile, depth, c);
     }
   }
 }
@@ -437,14 +476,68 @@ void multiply_tiles(const Problem& problem, uint64_t begin, uint64_t end) {
   }
 }
 
+// ---- not so few rows: the transposed product, whose sums (columns, rows) stay in L2 until all are added
+
+// Sums of columns of C from `begin` on become lines of it.
+void store_transposed(const Operand& sums, const Problem& problem, uint64_t begin) {
+  for (uint64_t i = 0; i < sums.rows; i += lanes) {
+    const Rows columns(sums, i);
+    for (uint64_t j = 0; j < problem.m; j += lanes) {
+      Vector line[lanes];
+      columns.load_transposed(j, sums.row_step, line);
+      SILICA_UNROLL
+      for (uint64_t l = 0; l < lanes; ++l) {
+        if (j + l < problem.m)
+          store_some(problem.c + (j + l) * problem.n + begin + i, line[l], sums.rows - i);
+      }
+    }
+  }
+}
+
+// Columns [begin, end) of C, `across` vectors of its rows at a time.
+template <int across> void multiply_columns(const Problem& problem, uint64_t begin, uint64_t end) {
+  constexpr uint64_t width = across * lanes;
+  const uint64_t step = ceil_div(problem.m, width) * width;
+  const uint64_t most = (Workspace::b_size / step - block) / tile_rows * tile_rows;
+  float* const rows = workspace.b();
+  float* const sums = rows + step * block;
+  for (; begin < end; begin += most) {
+    const uint64_t columns = least(most, end - begin);
+    for (uint64_t p = 0; p < problem.k; p += block) {
+      const uint64_t depth = least(block, problem.k - p);
+      pack<width>(problem.a, 0, p, depth, rows, step / width);
+      for (uint64_t i = 0; i < columns; i += tile_rows) {
+        const float* const b = problem.b.at(begin + i, p);
+        for (uint64_t j = 0; j < step; j += width) {
+          const Output c{sums + i * step + j, step, width, p == 0};
+          if (problem.b.k_step == 1)
+            multiply_rows<across>(columns - i, AlongK{b, problem.b.row_step}, rows + j * block, depth, c);
+          else
+            multiply_rows<across>(columns - i, AlongRows{b, problem.b.k_step}, rows + j * block, depth, c);
+        }
+      }
+    }
+    store_transposed({sums, columns, step, 1}, problem, begin);
+  }
+}
+
+bool repays_packing(const Problem& problem) {
+  return problem.m > (problem.b.k_step == 1 ? few_rows : few_rows_of_lines);
+}
+
 void multiply_any(const Problem& problem, uint64_t begin, uint64_t end) {
   // Transposed lines want registers, of which there are as many as lanes or more.
-  if (problem.m <= (problem.b.k_step == 1 ? lanes / 2 : stream_rows)) {
-    const uint64_t height = ceil_div(problem.m, tile_rows);  // whole columns of tiles are shared out
-    stream_rows_of<>(problem, begin / height * tile_cols, least(end / height * tile_cols, problem.n));
-  } else {
-    multiply_tiles(problem, begin, end);
-  }
+  const bool streams = problem.m <= (problem.b.k_step == 1 ? lanes / 2 : stream_rows);
+  if (!streams && repays_packing(problem)) return multiply_tiles(problem, begin, end);
+  const uint64_t height = ceil_div(problem.m, tile_rows);  // whole columns of tiles are shared out
+  begin = begin / height * tile_cols;
+  end = least(end / height * tile_cols, problem.n);
+  if (streams)
+    stream_rows_of<>(problem, begin, end);
+  else if (problem.m <= lanes)
+    multiply_columns<1>(problem, begin, end);
+  else
+    multiply_columns<vectors>(problem, begin, end);
 }
 
 MatmulArguments matrix_of(const MatmulArguments& batch, uint64_t matrix) {
