@@ -97,6 +97,30 @@ TEST_P(Matmul, LongAndThin) {
   }
 }
 
+// Few rows are shared out by their columns, more by tiles.
+TEST(MatmulThreads, AnyNumberGivesTheSameBits) {
+  Random random(5);
+  for (const std::size_t m : {1u, 5u, 16u, 33u, 96u, 97u}) {
+    for (const std::size_t n : {7u, 211u}) {
+      const Matrix a = random_matrix(random, m, 260), b = random_matrix(random, 260, n), want = naive(a, b);
+      for (const unsigned threads : {1u, 2u, 3u, 7u}) {
+        const Device device = Device::open("cpu", {.threads = threads});
+        for (const bool transpose_b : {false, true}) {
+          const Matrix& right = transpose_b ? transpose(b) : b;
+          const Tensor c(device, DType::f32, {m, n});
+          run(device, [&](CommandEncoder& e) {
+            matmul(e, make(device, DType::f32, {m, 260}, a.values),
+                   make(device, DType::f32, {right.rows, right.cols}, right.values), c,
+                   {.transpose_b = transpose_b});
+          });
+          EXPECT_TRUE(same_bits(get(c), want.values))
+              << m << " x " << n << " on " << threads << (transpose_b ? " tb" : "");
+        }
+      }
+    }
+  }
+}
+
 // The order shows: the same sum without blocks has other bits.
 TEST_P(Matmul, BlocksMatter) {
   Random random(4);

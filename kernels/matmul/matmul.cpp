@@ -529,15 +529,20 @@ void multiply_any(const Problem& problem, uint64_t begin, uint64_t end) {
   // Transposed lines want registers, of which there are as many as lanes or more.
   const bool streams = problem.m <= (problem.b.k_step == 1 ? lanes / 2 : stream_rows);
   if (!streams && repays_packing(problem)) return multiply_tiles(problem, begin, end);
-  const uint64_t height = ceil_div(problem.m, tile_rows);  // whole columns of tiles are shared out
-  begin = begin / height * tile_cols;
-  end = least(end / height * tile_cols, problem.n);
-  if (streams)
-    stream_rows_of<>(problem, begin, end);
-  else if (problem.m <= lanes)
-    multiply_columns<1>(problem, begin, end);
+  const uint64_t height = ceil_div(problem.m, tile_rows);
+  if (streams) {  // whole columns of tiles are shared out
+    stream_rows_of<>(problem, begin / height * tile_cols, least(end / height * tile_cols, problem.n));
+    return;
+  }
+  // Shares of the columns, so that many threads have some where there are few columns of tiles.
+  const uint64_t groups = height * ceil_div(problem.n, tile_cols);
+  const auto column = [&](uint64_t group) {
+    return group == groups ? problem.n : group * problem.n / groups / 4 * 4;
+  };
+  if (problem.m <= lanes)
+    multiply_columns<1>(problem, column(begin), column(end));
   else
-    multiply_columns<vectors>(problem, begin, end);
+    multiply_columns<vectors>(problem, column(begin), column(end));
 }
 
 MatmulArguments matrix_of(const MatmulArguments& batch, uint64_t matrix) {
