@@ -81,7 +81,8 @@ DEVICE float larger_magnitude(float a, float b) {
 
 // ---- the loop ----
 
-// The index of an element: one vector a thread is for fewer than 2^32 of them.
+// The index of an element of a whole group: where a thread has one vector, the host lets no more than 2^32 be
+// of such groups.
 template <u32 of_thread> struct MapIndex {
   using Type = u64;
 };

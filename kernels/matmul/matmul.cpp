@@ -4,11 +4,11 @@
 // along n and tiles along m and n, never along k, so neither the instruction set nor the tiling nor the
 // threads change a bit.
 //
-// A group is one register tile of C; the matrices of a batch have theirs one after the other. Per block of k,
-// tiles of B are packed as (k, tile_cols) and tiles of A as (k, tile_rows); a column of packed A tiles stays
-// in L2 while each B tile, in L1, meets all of them. With fewer rows than repay packing B, the transposed
-// product is computed so, its tiles of rows, which are B's columns, read where they are; with fewer still the
-// vectors run along B's lines.
+// A group is the work of one register tile of C; the matrices of a batch have theirs one after the other. Per
+// block of k, tiles of B are packed as (k, tile_cols) and tiles of A as (k, tile_rows); a column of packed A
+// tiles stays in L2 while each B tile, in L1, meets all of them. With fewer rows than repay packing B, the
+// transposed product is computed so, its tiles of rows, which are B's columns, read where they are; with
+// fewer still the vectors run along B's lines.
 #include "kernels/matmul/matmul.h"
 
 #include <cstddef>
@@ -55,15 +55,16 @@ constexpr uint64_t area_rows = 96;
 constexpr int lanes = 4, tile_rows = 4;
 constexpr uint64_t area_rows = 96;
 #endif
-// Rows of C up to which B is not packed, where its lines run along k or along n. The latter takes tiles as
-// long as most of a cache's line.
-constexpr uint64_t few_rows = 96, few_rows_of_lines = tile_rows < 12 ? 0 : 32;
+// Rows of C up to which B is not packed, where its lines run along k or along n. Of the latter a tile takes
+// tile_rows elements each, which has to be most of a cache's line: with AVX-512.
+constexpr uint64_t most_unpacked_along_k = 96, most_unpacked_along_n = tile_rows < 12 ? 0 : 32;
+constexpr uint64_t rows_to_pack = 20;  // packing B takes as long as to multiply so many rows
 
 constexpr int vectors = 2;  // in a row of a tile
 constexpr int tile_cols = vectors * lanes;
 constexpr uint64_t block = 256;  // of k
 constexpr uint64_t area_cols = 512;
-constexpr int stream_rows = 8;      // of C: up to here, packing B costs more than it gains
+constexpr int stream_rows = 8;      // of C: up to here vectors run along B's lines
 constexpr uint64_t pack_tiles = 4;  // of B at a time
 
 typedef float Vector __attribute__((vector_size(lanes * sizeof(float))));
@@ -260,17 +261,17 @@ template <int across> SILICA_INLINE void put(const Output& c, int row, const Vec
   }
 }
 
-// The rows of A in a tile, step by step along k: packed,
+// What is broadcast to a tile's rows, step by step along k: packed rows of A,
 struct Packed {
-  static constexpr uint64_t run = block;  // steps
+  static constexpr uint64_t run = block;
   const float* data;
   [[gnu::always_inline]] float row(int i) const { return data[i]; }
   [[gnu::always_inline]] void advance() { data += tile_rows; }
-  [[gnu::always_inline]] void prefetch_next_tile() const {}  // a run of it
+  [[gnu::always_inline]] void prefetch_next_tile() const {}
 };
-// or in the matrix, with each row along k,
+// or, of the transposed product, columns of B where they are: each along k,
 struct AlongK {
-  static constexpr uint64_t run = 16;
+  static constexpr uint64_t run = 16;  // steps in a cache's line; then that much of the next tile is fetched
   const float* data;
   uint64_t row_step;
   [[gnu::always_inline]] float row(int i) const { return data[static_cast<uint64_t>(i) * row_step]; }
@@ -279,7 +280,7 @@ struct AlongK {
     for (uint64_t i = tile_rows; i < 2 * tile_rows; ++i) __builtin_prefetch(data + i * row_step, 0, 2);
   }
 };
-// or with the rows side by side.
+// or side by side.
 struct AlongRows {
   static constexpr uint64_t run = block;
   const float* data;
@@ -476,7 +477,7 @@ void multiply_tiles(const Problem& problem, uint64_t begin, uint64_t end) {
   }
 }
 
-// ---- not so few rows: the transposed product, whose sums (columns, rows) stay in L2 until all are added
+// ---- some rows: the transposed product, whose sums (columns, rows) stay in cache until all of k is added
 
 // Sums of columns of C from `begin` on become lines of it.
 void store_transposed(const Operand& sums, const Problem& problem, uint64_t begin) {
@@ -499,21 +500,23 @@ template <int across> void multiply_columns(const Problem& problem, uint64_t beg
   constexpr uint64_t width = across * lanes;
   const uint64_t step = ceil_div(problem.m, width) * width;
   const uint64_t most = (Workspace::b_size / step - block) / tile_rows * tile_rows;
-  float* const rows = workspace.b();
-  float* const sums = rows + step * block;
+  static_assert(Workspace::b_size / (most_unpacked_along_k + width) > block + tile_rows);
+  float* const packed_a = workspace.b();
+  float* const sums = packed_a + step * block;
   for (; begin < end; begin += most) {
     const uint64_t columns = least(most, end - begin);
     for (uint64_t p = 0; p < problem.k; p += block) {
       const uint64_t depth = least(block, problem.k - p);
-      pack<width>(problem.a, 0, p, depth, rows, step / width);
+      pack<width>(problem.a, 0, p, depth, packed_a, step / width);
       for (uint64_t i = 0; i < columns; i += tile_rows) {
         const float* const b = problem.b.at(begin + i, p);
         for (uint64_t j = 0; j < step; j += width) {
           const Output c{sums + i * step + j, step, width, p == 0};
           if (problem.b.k_step == 1)
-            multiply_rows<across>(columns - i, AlongK{b, problem.b.row_step}, rows + j * block, depth, c);
+            multiply_rows<across>(columns - i, AlongK{b, problem.b.row_step}, packed_a + j * block, depth, c);
           else
-            multiply_rows<across>(columns - i, AlongRows{b, problem.b.k_step}, rows + j * block, depth, c);
+            multiply_rows<across>(columns - i, AlongRows{b, problem.b.k_step}, packed_a + j * block, depth,
+                                  c);
         }
       }
     }
@@ -521,8 +524,11 @@ template <int across> void multiply_columns(const Problem& problem, uint64_t beg
   }
 }
 
+// Packing B is worth while where there are many rows, or those that fill up a tile are as many as it costs.
 bool repays_packing(const Problem& problem) {
-  return problem.m > (problem.b.k_step == 1 ? few_rows : few_rows_of_lines);
+  const uint64_t m = problem.m, padded = m <= lanes ? m : ceil_div(m, tile_cols) * tile_cols;
+  return m > (problem.b.k_step == 1 ? most_unpacked_along_k : most_unpacked_along_n) ||
+         padded - m > rows_to_pack;
 }
 
 void multiply_any(const Problem& problem, uint64_t begin, uint64_t end) {
@@ -534,10 +540,11 @@ void multiply_any(const Problem& problem, uint64_t begin, uint64_t end) {
     stream_rows_of<>(problem, begin / height * tile_cols, least(end / height * tile_cols, problem.n));
     return;
   }
-  // Shares of the columns, so that many threads have some where there are few columns of tiles.
+  // Columns are shared out by fours, so that many threads have some where there are few columns of tiles.
   const uint64_t groups = height * ceil_div(problem.n, tile_cols);
   const auto column = [&](uint64_t group) {
-    return group == groups ? problem.n : group * problem.n / groups / 4 * 4;
+    const uint64_t whole = problem.n / groups * group, rest = problem.n % groups * group / groups;
+    return group == groups ? problem.n : (whole + rest) / 4 * 4;
   };
   if (problem.m <= lanes)
     multiply_columns<1>(problem, column(begin), column(end));

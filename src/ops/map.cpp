@@ -16,7 +16,7 @@ namespace {
 struct MapParameters {
   std::uint64_t n;
   float s;
-  std::uint32_t padding = 0;
+  std::uint32_t padding = 0;  // CUDA puts its whole_groups here
 };
 
 // Inputs are read, outputs may be one of them; all agree in dtype and element count with the first.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The kernels of kernels/*/*.cu, run on the host, give the bits of the CPU's kernels: every op, through the
 // catalogue that the CUDA backend uses, with the threads of a block in several orders.
+#include <array>
 #include <cstdint>
+#include <cstring>
 
 #include "backends/cuda/catalogue.h"
 #include "cases.h"
@@ -102,6 +104,25 @@ TEST(Emulation, HasEveryKernelOfTheCpu) {
   }
   const std::size_t few_rows = 2 + 2;  // of matmul and feed_forward, which the CPU does with other kernels
   EXPECT_EQ(cuda::catalogue().size(), device.kernels().names().size() + few_rows);
+}
+
+// A thread with one vector has 32 bits for an index.
+TEST(Emulation, WholeGroupsEndWhereAnIndexDoes) {
+  constexpr std::uint64_t n = std::uint64_t{1} << 33, group = 128 * 8;
+  for (const bool aligned : {true, false}) {
+    alignas(8) std::array<std::byte, max_argument_bytes> arguments{};
+    if (!aligned) arguments[0] = std::byte{4};
+    const auto whole_of = [&](const char* kernel, std::size_t operands) {
+      const cuda::CatalogueRow* row = cuda::find_in_catalogue(kernel);
+      const cuda::Choice choice = row->choose(*row, {{n, 1, 1}, arguments.data(), h100});
+      std::uint32_t whole = 0;
+      std::memcpy(&whole, choice.block.data() + operands * 8 + 12, sizeof whole);
+      EXPECT_EQ(choice.block.size(), operands * 8 + 16);
+      return std::uint64_t{whole};
+    };
+    EXPECT_EQ(whole_of("map.swiglu_backward.bf16", 5) * group, aligned ? n / 2 : 0);
+    EXPECT_EQ(whole_of("map.silu.f32", 2) * group, aligned ? n : 0);
+  }
 }
 
 class EmulatedOp : public ::testing::TestWithParam<OpCase> {};

@@ -40,12 +40,15 @@ Choice choose_map(const CatalogueRow& row, const Request& request) {
   choice.threads = vectors == 1 ? 128 : 64;
   const std::size_t group = choice.threads * vectors * width;
   choice.blocks = ceil_div(request.grid.x, group);
-  // The operands, n and s, and behind these how many groups move 16 bytes at a time.
-  const std::size_t whole_at = row.operands * sizeof(std::uint64_t) + 12;
+  // Behind the operands, n and s comes how many groups move 16 bytes at a time.
+  const std::size_t whole_at = (row.operands + 1) * sizeof(std::uint64_t) + sizeof(float);
   choice.block.assign(request.arguments, request.arguments + whole_at + sizeof(std::uint32_t));
   std::uint64_t places = 0;
   for (std::size_t i = 0; i < row.operands; ++i) places |= word_at(request, i * sizeof places);
-  const auto whole = static_cast<std::uint32_t>(places % 16 == 0 ? request.grid.x / group : 0);
+  // Where a thread has one vector the kernel's indices have 32 bits; what is beyond goes one by one.
+  const std::uint64_t most = vectors == 1 ? std::uint64_t{1} << 32 : request.grid.x;
+  const auto whole =
+      static_cast<std::uint32_t>(places % 16 == 0 ? std::min(request.grid.x, most) / group : 0);
   std::memcpy(choice.block.data() + whole_at, &whole, sizeof whole);
   return choice;
 }

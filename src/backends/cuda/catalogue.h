@@ -17,7 +17,7 @@ namespace silica::cuda {
 // What a command asks for.
 struct Request {
   Grid grid;
-  const std::byte* arguments;  // the argument block, with final addresses
+  const std::byte* arguments;  // max_argument_bytes with final addresses; zero behind the command's own
   unsigned multiprocessors;
   int architecture = 90;
   bool may_use_scratch = true;
