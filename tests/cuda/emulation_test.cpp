@@ -121,6 +121,7 @@ TEST(Emulation, WholeGroupsEndWhereAnIndexDoes) {
       return std::uint64_t{whole};
     };
     EXPECT_EQ(whole_of("map.swiglu_backward.bf16", 5) * group, aligned ? n / 2 : 0);
+    // Four vectors in blocks of 64 threads are as many elements; their indices have 64 bits.
     EXPECT_EQ(whole_of("map.silu.f32", 2) * group, aligned ? n : 0);
   }
 }
