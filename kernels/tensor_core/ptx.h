@@ -28,17 +28,8 @@ DEVICE void barrier_expect(u32 barrier, u32 bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
                : "memory");
 }
-DEVICE void barrier_arrive_here(u32 barrier) {
+DEVICE void barrier_arrive(u32 barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-// At the barrier that has this address in a block of the cluster. Nothing was written that others should see,
-// so there is no release to the cluster, which would be a fence of the whole GPU.
-DEVICE void barrier_arrive(u32 barrier, u32 rank) {
-  asm volatile(
-      "{.reg .b32 there; mapa.shared::cluster.u32 there, %0, %1;"
-      " mbarrier.arrive.shared::cluster.b64 _, [there];}" ::"r"(barrier),
-      "r"(rank)
-      : "memory");
 }
 DEVICE void barrier_wait(u32 barrier, u32 parity) {
   asm volatile(
@@ -49,14 +40,7 @@ DEVICE void barrier_wait(u32 barrier, u32 parity) {
       : "memory");
 }
 DEVICE void sync_warp() { __syncwarp(); }
-DEVICE u32 cluster_rank() {
-  u32 rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-DEVICE void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;" ::: "memory");
-}
+DEVICE void sync_block() { __syncthreads(); }
 DEVICE void barrier_among(u32 id, u32 threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
@@ -68,14 +52,6 @@ DEVICE void load_box(u32 to, const TensorMap& map, u32 barrier, u32 x, u32 y) {
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], "
       "[%2];" ::"r"(to),
       "l"(&map), "r"(barrier), "r"(x), "r"(y)
-      : "memory");
-}
-// Into both blocks of the cluster, at the same place, and at the barrier of each.
-DEVICE void load_box_to_both(u32 to, const TensorMap& map, u32 barrier, u32 x, u32 y) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-      " [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),
-      "l"(&map), "r"(barrier), "r"(x), "r"(y), "h"(u16(3))
       : "memory");
 }
 // Into the second-level cache.

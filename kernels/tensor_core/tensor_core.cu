@@ -2,13 +2,14 @@
 // Products of 16-bit matrices on the tensor cores of sm_90a, with the work on their results that would
 // otherwise read them again. Not in the order of the contract: for Math::fast.
 //
-// Two blocks of a cluster compute 256 x 256 elements of C, one above the other. In a block one thread keeps a
-// ring of stages full, each 128 rows of A and 256 columns of B by 64 of k; the columns are the same for both
-// blocks, so each fetches half of them for both. Two consumers of 128 threads multiply 64 rows each and leave
-// their sums, rounded to 16 bits, in boxes of 64 x 64 in shared memory; the tensor cores wait for no more
-// than that. Three warps finish a tile from there, while the consumers are at the next; the last tile of a
-// block its consumers finish themselves. Clusters take tile after tile. TMA reads zeros beyond a matrix and
-// writes nothing there.
+// A block computes 128 x 256 elements of C, and the two blocks of a cluster are neighbours there too, one
+// above the other: columns of B that both ask for at about the same time leave the second-level cache once.
+// In a block one thread keeps a ring of stages full, each 128 rows of A and 256 columns of B by 64 of k. Two
+// consumers of 128 threads multiply 64 rows each and leave their sums, rounded to 16 bits, in boxes of 64 x
+// 64 in shared memory; the tensor cores wait for no more than that. Three warps finish a tile from there,
+// while the consumers are at the next; the last tile of a block its consumers finish themselves. Clusters
+// take tile after tile. TMA reads zeros beyond a matrix and writes nothing there. An element's sum runs along
+// k alike in every tile and kernel, so its bits depend neither on the other rows nor on the GPU's size.
 #include "kernels/cuda.h"
 #include "kernels/tensor_core/ptx.h"
 
@@ -93,11 +94,11 @@ struct TensorCoreProduct {
   static constexpr bool m_major = transpose_a, n_major = !transpose_b;
   static constexpr u32 columns = epilogue == Epilogue::swiglu ? tile_n / 2 : tile_n;  // of C in a tile
 
-  DEVICE Tile tile_of(const ProductArguments& a, u32 index, u32 rank) {
+  DEVICE Tile tile_of(const ProductArguments& a, u32 index) {
     const u32 band_tiles = a.band * a.tile_columns, first = index / band_tiles * a.band;
     const u32 in_band = index % band_tiles,
               rows = a.band < a.tile_rows - first ? a.band : a.tile_rows - first;
-    return {((first + in_band % rows) * cluster + rank) * tile_m, in_band / rows * columns};
+    return {((first + in_band % rows) * cluster + blockIdx.x % cluster) * tile_m, in_band / rows * columns};
   }
 
   DEVICE u32 tiles_of(const ProductArguments& a) { return a.tile_rows * a.tile_columns; }
@@ -106,8 +107,7 @@ struct TensorCoreProduct {
 
   // ---- the producer
 
-  DEVICE void fetch_stage(const ProductArguments& a, u32 stage, u32 full, const Tile& tile, u32 k_block,
-                          u32 rank) {
+  DEVICE void fetch_stage(const ProductArguments& a, u32 stage, u32 full, const Tile& tile, u32 k_block) {
     const u32 second = k_block >= a.k_blocks_first ? 1 : 0;
     const u32 k = (k_block - (second != 0 ? a.k_blocks_first : 0)) * tile_k;
     const TensorMap& from_a = a.a[second];
@@ -117,32 +117,33 @@ struct TensorCoreProduct {
     } else {
       load_box(stage, from_a, full, k, tile.row);
     }
-    // This block's half of the columns: those of the gate or of the up where they are two matrices.
-    const bool pair = epilogue == Epilogue::swiglu;
-    const TensorMap& from_b = a.b[pair ? rank : second];
-    const u32 to = stage + a_bytes + rank * (b_bytes / 2), n = tile.column + (pair ? 0 : rank * (tile_n / 2));
-    if constexpr (n_major) {
-      load_box_to_both(to, from_b, full, n, k);
-      load_box_to_both(to + box_bytes, from_b, full, n + box, k);
-    } else {
-      load_box_to_both(to, from_b, full, k, n);
+#pragma unroll
+    for (u32 i = 0; i < tile_n / columns; ++i) {  // of swiglu the gate's and the up's
+      const TensorMap& from_b = a.b[tile_n / columns == 2 ? i : second];
+      const u32 to = stage + a_bytes + i * columns * line_bytes;
+      if constexpr (n_major) {
+#pragma unroll
+        for (u32 n = 0; n < columns; n += box)
+          load_box(to + n * line_bytes, from_b, full, tile.column + n, k);
+      } else {
+        load_box(to, from_b, full, k, tile.column);
+      }
     }
   }
 
-  // Both blocks have to be done with a stage, as half of it goes to the other.
   DEVICE void wait_empty(u32 shared, const Place<stages>& place) {
     barrier_wait(shared + L::at_empty + place.at * 8, place.phase ^ 1);
   }
 
-  DEVICE void produce(const ProductArguments& a, u32 shared, u32 rank) {
+  DEVICE void produce(const ProductArguments& a, u32 shared) {
     Place<stages> place;
     for (u32 index = first_tile(); index < tiles_of(a); index += tile_step()) {
-      const Tile tile = tile_of(a, index, rank);
+      const Tile tile = tile_of(a, index);
       for (u32 k_block = 0; k_block < a.k_blocks; ++k_block, place.advance()) {
         const u32 full = shared + L::at_full + place.at * 8;
         wait_empty(shared, place);
         barrier_expect(full, stage_bytes);
-        fetch_stage(a, shared + place.at * stage_bytes, full, tile, k_block, rank);
+        fetch_stage(a, shared + place.at * stage_bytes, full, tile, k_block);
       }
       if (epilogue == Epilogue::swiglu_backward && index + tile_step() >= tiles_of(a))
         fetch_last_inputs(a, shared, tile, place);
@@ -189,10 +190,9 @@ struct TensorCoreProduct {
     end_multiply();
   }
 
-  // Every warp says in both blocks that it has read a stage.
+  // Every warp says that it has read a stage.
   DEVICE void release(u32 shared, u32 stage) {
-    if (threadIdx.x % warp_size < cluster)
-      barrier_arrive(shared + L::at_empty + stage * 8, threadIdx.x % warp_size);
+    if (threadIdx.x % warp_size == 0) barrier_arrive(shared + L::at_empty + stage * 8);
   }
 
   DEVICE void sum_tile(const ProductArguments& a, float (&sum)[128], u32 shared, u32 consumer,
@@ -224,7 +224,7 @@ struct TensorCoreProduct {
     }
   }
 
-  DEVICE void consume(const ProductArguments& a, u32 shared, u32 rank, u32 consumer) {
+  DEVICE void consume(const ProductArguments& a, u32 shared, u32 consumer) {
     Place<stages> place;
     u32 phase = 1, index = first_tile();
     for (; index < tiles_of(a); index += tile_step(), phase ^= 1) {
@@ -234,9 +234,9 @@ struct TensorCoreProduct {
       leave_sums(sum, shared + L::at_sums + consumer * chunks * box_bytes);
       publish_shared();
       sync_warp();
-      if (threadIdx.x % warp_size == 0) barrier_arrive_here(shared + L::at_summed);
+      if (threadIdx.x % warp_size == 0) barrier_arrive(shared + L::at_summed);
     }
-    finish_last(a, shared, consumer, tile_of(a, index - tile_step(), rank).of_consumer(consumer), place);
+    finish_last(a, shared, consumer, tile_of(a, index - tile_step()).of_consumer(consumer), place);
   }
 
   // What the consumer left, with the stages for inputs or results, as nothing more is multiplied.
@@ -406,20 +406,20 @@ struct TensorCoreProduct {
     }
   }
 
-  DEVICE void finish(const ProductArguments& a, u32 shared, u32 rank) {
+  DEVICE void finish(const ProductArguments& a, u32 shared) {
     const Crew crew = crew_of_finishers();
     // One thread stores. Others, whom nothing keeps in step with it, might miss a phase.
     if (epilogue == Epilogue::store && !crew.is_elected()) return;
     u32 phase = 0, input_phase = 0;
     for (u32 index = first_tile(); index + tile_step() < tiles_of(a); index += tile_step(), phase ^= 1) {
-      const Tile tile = tile_of(a, index, rank);
+      const Tile tile = tile_of(a, index);
       if (epilogue == Epilogue::swiglu_backward && crew.is_elected()) fetch_next_inputs(a, shared, tile, 0);
       barrier_wait(shared + L::at_summed, phase);
       finish_tile(a, crew, shared, tile, input_phase);
       if (!crew.is_elected()) continue;
       // Sums of swiglu left before the results, of which the last two may be on their way.
       if constexpr (epilogue != Epilogue::swiglu) wait_stores_read<0>();
-      barrier_arrive_here(shared + L::at_free);
+      barrier_arrive(shared + L::at_free);
     }
     if (crew.is_elected()) wait_stores_read<0>();  // before the shared memory goes
   }
@@ -427,7 +427,7 @@ struct TensorCoreProduct {
   DEVICE void set_barriers(u32 shared) {
     for (u32 s = 0; s < stages; ++s) {
       barrier_init(shared + L::at_full + s * 8, 1);
-      barrier_init(shared + L::at_empty + s * 8, cluster * consumers * team / warp_size);
+      barrier_init(shared + L::at_empty + s * 8, consumers * team / warp_size);
     }
     barrier_init(shared + L::at_summed, consumers * team / warp_size);
     barrier_init(shared + L::at_free, 1);
@@ -436,19 +436,17 @@ struct TensorCoreProduct {
   }
 
   DEVICE void run(const ProductArguments& a) {
-    const u32 shared = shared_start(), rank = cluster_rank();
+    const u32 shared = shared_start();
     if (threadIdx.x == 0) set_barriers(shared);
-    cluster_sync();
+    sync_block();
     wait_for_previous();
     if (threadIdx.x >= team) {
-      consume(a, shared, rank, threadIdx.x / team - 1);
+      consume(a, shared, threadIdx.x / team - 1);
     } else if (threadIdx.x >= warp_size) {
-      finish(a, shared, rank);
+      finish(a, shared);
     } else if (threadIdx.x == 0) {
-      produce(a, shared, rank);
+      produce(a, shared);
     }
-    sync_warp();
-    cluster_sync();  // no block leaves while the other may still write to it
   }
 };
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The functions of ptx.h by way of the emulated cluster, then the kernels. The fake driver's tensor maps say
+// The functions of ptx.h by way of the emulated block, then the kernels. The fake driver's tensor maps say
 // where a matrix is.
 #include "emulated_tensor_core.h"
 
-#include "cluster_emulation.h"
+#include "block_emulation.h"
 #include "kernels/cuda.h"
 #include "kernels/tensor_core/ptx.h"
 
-namespace em = emulation::cluster;
+namespace em = emulation::block;
 
 // Unnamed: other texts of the device have functions of these names.
 namespace {
@@ -23,22 +23,17 @@ em::Matrix matrix_of(const TensorMap& map, long box_rows) {
 }
 
 DEVICE u32 shared_start() { return em::shared_start(); }
-DEVICE u32 cluster_rank() { return em::rank(); }
-DEVICE void cluster_sync() { em::meet_all(); }
 DEVICE void sync_warp() { em::meet_warp(); }
+DEVICE void sync_block() { em::meet_all(); }
 DEVICE void barrier_among(u32 id, u32 threads) { em::meet(id, threads); }
 DEVICE void barrier_init(u32 barrier, u32 count) { em::init(barrier, count); }
 DEVICE void barriers_are_set() {}
 DEVICE void barrier_expect(u32 barrier, u32 bytes) { em::expect(barrier, bytes); }
-DEVICE void barrier_arrive_here(u32 barrier) { em::arrive(barrier, em::rank()); }
-DEVICE void barrier_arrive(u32 barrier, u32 rank) { em::arrive(barrier, rank); }
+DEVICE void barrier_arrive(u32 barrier) { em::arrive(barrier); }
 DEVICE void barrier_wait(u32 barrier, u32 parity) { em::wait(barrier, parity); }
 
 DEVICE void load_box(u32 to, const TensorMap& map, u32 barrier, u32 x, u32 y) {
-  em::load(false, to, matrix_of(map, long(map.words[3])), barrier, x, y);
-}
-DEVICE void load_box_to_both(u32 to, const TensorMap& map, u32 barrier, u32 x, u32 y) {
-  em::load(true, to, matrix_of(map, long(map.words[3])), barrier, x, y);
+  em::load(to, matrix_of(map, long(map.words[3])), barrier, x, y);
 }
 DEVICE void prefetch_box(const TensorMap&, u32, u32) {}
 DEVICE void store_box(const TensorMap& map, u32 from, u32 x, u32 y) {

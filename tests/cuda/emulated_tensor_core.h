@@ -8,7 +8,7 @@
 
 namespace silica::test {
 
-// By the function that the backend chooses; they run on a cluster (cluster_emulation.h).
+// By the function that the backend chooses; they run as blocks of block_emulation.h.
 const EmulatedKernels& emulated_tensor_core();
 
 // What it decides of words of two elements, and the exact formulas: see decide.h.

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The tensor cores' kernels of feed_forward on the host: what the backend chooses for a command, by the text
-// of kernels/tensor_core, on an emulated cluster.
+// of kernels/tensor_core, in emulated blocks.
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 
 #include "backends/cuda/driver.h"
 #include "backends/cuda/tensor_core.h"
-#include "cluster_emulation.h"
+#include "block_emulation.h"
 #include "emulated_tensor_core.h"
 #include "kernels/matmul/matmul.h"
 #include "support.h"
@@ -70,8 +70,8 @@ class Command {
     cuda::driver().context_pop(&context);
     const auto kernel = emulated_tensor_core().find(choice.function);
     ASSERT_NE(kernel, emulated_tensor_core().end()) << choice.function << " is not emulated";
-    emulation::cluster::run({static_cast<unsigned>(choice.blocks), choice.threads, choice.shared_bytes}, seed,
-                            [&] { kernel->second(choice.block.data()); });
+    emulation::block::run({static_cast<unsigned>(choice.blocks), choice.threads, choice.shared_bytes}, seed,
+                          [&] { kernel->second(choice.block.data()); });
     for (const auto& one : memory_) {
       for (std::size_t i = one.size() - guard; i < one.size(); ++i) ASSERT_EQ(one[i], behind) << "outside";
     }

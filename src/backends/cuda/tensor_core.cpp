@@ -87,17 +87,18 @@ Arguments arguments_of(const Kind& kind, const ProductSizes& s, const Request& r
     maps(kind.a, arguments.a, s.k, s.m, box);
   else
     maps(kind.a, arguments.a, s.m, s.k, tile_m);
+  const bool is_pair = kind.epilogue == "swiglu";  // two matrices share a tile's columns
+  const std::uint32_t columns = is_pair ? tile_n / 2 : tile_n;
   if (s.transpose_b != 0)
-    maps(kind.b, arguments.b, s.n, s.k, tile_n / 2);
+    maps(kind.b, arguments.b, s.n, s.k, columns);
   else
     maps(kind.b, arguments.b, s.k, s.n, box);
   maps(kind.inputs, arguments.inputs, s.m, s.n, box);
   maps(kind.outputs, arguments.outputs, s.m, s.n, box);
-  const bool is_pair = kind.epilogue == "swiglu";  // two matrices share a tile's columns
   arguments.k_blocks_first = tiles(s.k, tile_k);
   arguments.k_blocks = arguments.k_blocks_first * static_cast<std::uint32_t>(kind.a.size());
   arguments.tile_rows = tiles(s.m, tile_m * cluster);
-  arguments.tile_columns = tiles(s.n, is_pair ? tile_n / 2 : tile_n);
+  arguments.tile_columns = tiles(s.n, columns);
   arguments.keeps_operands = kind.outputs.size() == 3;
   return arguments;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cluster_emulation.h"
+#include "block_emulation.h"
 
 #include <ucontext.h>
 
@@ -16,11 +16,11 @@
 
 #include "emulation.h"
 
-namespace emulation::cluster {
+namespace emulation::block {
 
 namespace {
 
-constexpr unsigned ranks = 2, warp_size = 32;
+constexpr unsigned warp_size = 32;
 constexpr std::size_t stack_bytes = 64 * 1024;
 constexpr Address offset_mask = 0xffffff;
 constexpr long box_cols = 64, line_bytes = box_cols * 2;
@@ -32,7 +32,7 @@ struct StoreGroup {
 struct Fiber {
   ucontext_t context{};
   std::unique_ptr<char[]> stack{new char[stack_bytes]};
-  unsigned thread = 0, rank = 0;
+  unsigned thread = 0;
   bool done = false;
   std::deque<std::pair<Multiply, unsigned>> products;  // with their groups
   unsigned groups = 0;                                 // of products, ended
@@ -50,25 +50,21 @@ struct Meeting {
   unsigned arrived = 0, generation = 0;
 };
 
-struct Block {
-  std::vector<unsigned char> memory;
-  std::map<Address, Barrier> barriers;
-  std::map<unsigned, Meeting> meetings;
-  std::array<Meeting, 32> warps;
-};
-
 constexpr unsigned depth = 16, columns = 256;  // of a product of the tensor cores
 
 struct Columns {
   float values[columns][depth];
 };
 
-struct Cluster {
+struct Block {
   std::vector<std::unique_ptr<Fiber>> fibers;
-  Block blocks[ranks];
-  // Columns of B as a thread read them, by block and descriptor: for the next, if nothing was written since.
-  std::map<std::pair<unsigned, std::uint64_t>, Columns> columns_read;
+  std::vector<unsigned char> memory;
+  std::map<Address, Barrier> barriers;
+  std::map<unsigned, Meeting> meetings;
+  std::array<Meeting, 32> warps;
   Meeting all;
+  // Columns of B as a thread read them, by descriptor: for the next, if nothing was written since.
+  std::map<std::uint64_t, Columns> columns_read;
   std::deque<std::function<void()>> copies;
   Fiber* current = nullptr;
   ucontext_t scheduler{};
@@ -78,32 +74,28 @@ struct Cluster {
   std::string failure;
   const std::function<void()>* kernel = nullptr;
 };
-Cluster cluster;
+Block block;
 
-void yield() { swapcontext(&cluster.current->context, &cluster.scheduler); }
+void yield() { swapcontext(&block.current->context, &block.scheduler); }
 
 // No exception may leave a fiber: the scheduler throws.
 void refuse(const char* what) {
-  if (cluster.failure.empty()) {
-    cluster.failure = std::string(what) + " (block " + std::to_string(cluster.current->rank) + ", thread " +
-                      std::to_string(cluster.current->thread) + ")";
+  if (block.failure.empty()) {
+    block.failure = std::string(what) + " (thread " + std::to_string(block.current->thread) + ")";
   }
   for (;;) yield();
 }
 
 void check_inside(Address at, unsigned bytes) {
-  if ((at & offset_mask) + bytes > cluster.shared_bytes)
-    refuse("an address beyond the launch's shared memory");
+  if ((at & offset_mask) + bytes > block.shared_bytes) refuse("an address beyond the launch's shared memory");
 }
-
-Block& own_block() { return cluster.blocks[cluster.current->rank]; }
 
 void meet_at(Meeting& meeting, unsigned threads) {
   const unsigned generation = meeting.generation;
   if (++meeting.arrived == threads) {
     meeting.arrived = 0;
     ++meeting.generation;
-    ++cluster.progress;
+    ++block.progress;
     return;
   }
   while (meeting.generation == generation) yield();
@@ -111,8 +103,8 @@ void meet_at(Meeting& meeting, unsigned threads) {
 
 // ---- barriers
 
-Barrier& barrier_at(unsigned of_rank, Address at) {
-  Barrier& barrier = cluster.blocks[of_rank].barriers[at & offset_mask];
+Barrier& barrier_at(Address at) {
+  Barrier& barrier = block.barriers[at & offset_mask];
   if (barrier.arrivals == 0) refuse("a barrier that was not set");
   return barrier;
 }
@@ -121,36 +113,35 @@ void end_phase_if_complete(Barrier& barrier) {
   if (barrier.pending > 0 || barrier.bytes != 0) return;
   barrier.phase ^= 1;
   barrier.pending = barrier.arrivals;
-  ++cluster.progress;
+  ++block.progress;
 }
 
 // ---- what happens later
 
 Address swizzled(Address at) { return at ^ ((at >> 7 & 7) << 4); }
 
-std::uint16_t* element_of(unsigned of_rank, Address at) {
-  return reinterpret_cast<std::uint16_t*>(&cluster.blocks[of_rank].memory[swizzled(at & offset_mask)]);
+std::uint16_t* element_of(Address at) {
+  return reinterpret_cast<std::uint16_t*>(&block.memory[swizzled(at & offset_mask)]);
 }
 
-void load_now(unsigned to_rank, Address to, const Matrix& from, Address barrier, long x, long y) {
-  cluster.columns_read.clear();
+void load_now(Address to, const Matrix& from, Address barrier, long x, long y) {
+  block.columns_read.clear();
   for (long r = 0; r < from.box_rows; ++r) {
     for (long c = 0; c < box_cols; ++c) {
       const bool inside = y + r < from.rows && x + c < from.cols;
-      *element_of(to_rank, to + static_cast<Address>(r * line_bytes + c * 2)) =
+      *element_of(to + static_cast<Address>(r * line_bytes + c * 2)) =
           inside ? from.data[(y + r) * from.cols + x + c] : std::uint16_t{0};
     }
   }
-  Barrier& waits = cluster.blocks[to_rank].barriers[barrier & offset_mask];
+  Barrier& waits = block.barriers[barrier & offset_mask];
   waits.bytes -= from.box_rows * line_bytes;
   end_phase_if_complete(waits);
 }
 
-void store_now(const Matrix& to, unsigned from_rank, Address from, long x, long y) {
+void store_now(const Matrix& to, Address from, long x, long y) {
   for (long r = 0; r < to.box_rows && y + r < to.rows; ++r) {
     for (long c = 0; c < box_cols && x + c < to.cols; ++c)
-      to.data[(y + r) * to.cols + x + c] =
-          *element_of(from_rank, from + static_cast<Address>(r * line_bytes + c * 2));
+      to.data[(y + r) * to.cols + x + c] = *element_of(from + static_cast<Address>(r * line_bytes + c * 2));
   }
 }
 
@@ -165,11 +156,11 @@ float element(std::uint64_t descriptor, bool along_rows, unsigned r, unsigned k,
   const Address at = along_rows ? start + r / 64 * next_64 + k / 8 * next_8 + k % 8 * 128 + r % 64 * 2
                                 : start + r / 8 * next_8 + r % 8 * 128 + k * 2;
   check_inside(at, sizeof(std::uint16_t));
-  return widen(*element_of(cluster.current->rank, at));
+  return widen(*element_of(at));
 }
 
 const Columns& columns_of(const Multiply& m) {
-  const auto [found, is_new] = cluster.columns_read.try_emplace({cluster.current->rank, m.b});
+  const auto [found, is_new] = block.columns_read.try_emplace(m.b);
   for (unsigned column = 0; is_new && column < columns; ++column) {
     for (unsigned k = 0; k < depth; ++k)
       found->second.values[column][k] = element(m.b, m.n_major, column, k, m.widen);
@@ -181,7 +172,7 @@ const Columns& columns_of(const Multiply& m) {
 void multiply_now(const Multiply& m) {
   constexpr unsigned team = 128;
   const Columns& b = columns_of(m);
-  const unsigned t = cluster.current->thread % team;
+  const unsigned t = block.current->thread % team;
   const unsigned row = t / warp_size * 16 + t % warp_size / 4, column = t % 4 * 2;
   for (unsigned half = 0; half < 2; ++half) {
     float a[depth];
@@ -198,40 +189,39 @@ void multiply_now(const Multiply& m) {
 }
 
 void do_some_copies(bool all) {
-  while (!cluster.copies.empty() && (all || cluster.random() % 3 == 0)) {
-    const std::size_t i = cluster.random() % cluster.copies.size();
-    const std::function<void()> copy = std::move(cluster.copies[i]);
-    cluster.copies.erase(cluster.copies.begin() + static_cast<std::ptrdiff_t>(i));
+  while (!block.copies.empty() && (all || block.random() % 3 == 0)) {
+    const std::size_t i = block.random() % block.copies.size();
+    const std::function<void()> copy = std::move(block.copies[i]);
+    block.copies.erase(block.copies.begin() + static_cast<std::ptrdiff_t>(i));
     copy();
-    ++cluster.progress;
+    ++block.progress;
   }
 }
 
-// ---- the run of a cluster
+// ---- the run of a block
 
 void enter() {
-  (*cluster.kernel)();
-  for (const auto& group : cluster.current->store_groups) {
+  (*block.kernel)();
+  for (const auto& group : block.current->store_groups) {
     if (group->open > 0) refuse("a thread that ends while its stores read shared memory");
   }
-  cluster.current->done = true;
-  ++cluster.progress;
+  block.current->done = true;
+  ++block.progress;
   yield();
 }
 
 void start() {
-  for (Block& block : cluster.blocks) {
-    block = Block{};
-    block.memory.assign(cluster.shared_bytes, 0xff);  // NaN in every dtype
-  }
-  cluster.all = {};
-  cluster.columns_read.clear();
-  cluster.copies.clear();
-  cluster.fibers.clear();
-  for (unsigned i = 0; i < ranks * cluster.threads; ++i) {
-    Fiber& fiber = *cluster.fibers.emplace_back(std::make_unique<Fiber>());
-    fiber.thread = i % cluster.threads;
-    fiber.rank = i / cluster.threads;
+  block.memory.assign(block.shared_bytes, 0xff);  // NaN in every dtype
+  block.barriers.clear();
+  block.meetings.clear();
+  block.warps = {};
+  block.all = {};
+  block.columns_read.clear();
+  block.copies.clear();
+  block.fibers.clear();
+  for (unsigned i = 0; i < block.threads; ++i) {
+    Fiber& fiber = *block.fibers.emplace_back(std::make_unique<Fiber>());
+    fiber.thread = i;
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.get();
     fiber.context.uc_stack.ss_size = stack_bytes;
@@ -240,27 +230,27 @@ void start() {
   }
 }
 
-void run_cluster(unsigned first_block) {
+void run_block(unsigned number) {
   constexpr unsigned patience = 200;  // rounds without progress, and then with all copies done
   start();
-  const std::size_t count = cluster.fibers.size();
+  const std::size_t count = block.fibers.size();
   unsigned idle = 0;
   for (std::size_t left = count; left > 0;) {
-    const unsigned long before = cluster.progress;
-    const std::size_t from = cluster.random() % count, step = cluster.random() % 2 == 0 ? 1 : count - 1;
+    const unsigned long before = block.progress;
+    const std::size_t from = block.random() % count, step = block.random() % 2 == 0 ? 1 : count - 1;
     left = 0;
     for (std::size_t j = 0; j < count; ++j) {
-      Fiber& fiber = *cluster.fibers[(from + j * step) % count];
+      Fiber& fiber = *block.fibers[(from + j * step) % count];
       if (fiber.done) continue;
       ++left;
-      cluster.current = &fiber;
+      block.current = &fiber;
       threadIdx.x = fiber.thread;
-      blockIdx.x = first_block + fiber.rank;
-      swapcontext(&cluster.scheduler, &fiber.context);
+      blockIdx.x = number;
+      swapcontext(&block.scheduler, &fiber.context);
     }
-    cluster.current = nullptr;
-    if (!cluster.failure.empty()) throw std::runtime_error(cluster.failure);
-    idle = cluster.progress == before ? idle + 1 : 0;
+    block.current = nullptr;
+    if (!block.failure.empty()) throw std::runtime_error(block.failure);
+    idle = block.progress == before ? idle + 1 : 0;
     do_some_copies(idle > patience);
     if (idle > 2 * patience) throw std::runtime_error("threads wait for what does not come");
   }
@@ -270,77 +260,72 @@ void run_cluster(unsigned first_block) {
 }  // namespace
 
 void run(const Launch& launch, unsigned seed, const std::function<void()>& kernel) {
-  cluster.random.seed(seed);
-  cluster.failure.clear();
-  cluster.threads = launch.threads;
-  cluster.block_count = launch.blocks;
-  cluster.shared_bytes = launch.shared_bytes;
-  cluster.kernel = &kernel;
-  for (unsigned first = 0; first < launch.blocks; first += ranks) run_cluster(first);
+  block.random.seed(seed);
+  block.failure.clear();
+  block.threads = launch.threads;
+  block.block_count = launch.blocks;
+  block.shared_bytes = launch.shared_bytes;
+  block.kernel = &kernel;
+  for (unsigned number = 0; number < launch.blocks; ++number) run_block(number);
 }
 
-unsigned rank() { return cluster.current->rank; }
-unsigned block_count() { return cluster.block_count; }
-Address shared_start() { return rank() << 24 | 1024; }
+unsigned block_count() { return block.block_count; }
+Address shared_start() { return blockIdx.x % 2 << 24 | 1024; }
 void* shared(Address at) {
-  cluster.columns_read.clear();  // as the caller may write
+  block.columns_read.clear();  // as the caller may write
   check_inside(at, 16);
-  return &own_block().memory[at & offset_mask];
+  return &block.memory[at & offset_mask];
 }
 void let_others_run() {
-  while (cluster.random() % 8 == 0) yield();
+  while (block.random() % 8 == 0) yield();
 }
 
-void meet_all() { meet_at(cluster.all, ranks * cluster.threads); }
-void meet_warp() { meet_at(own_block().warps[cluster.current->thread / warp_size], warp_size); }
-void meet(unsigned id, unsigned threads) { meet_at(own_block().meetings[id], threads); }
+void meet_all() { meet_at(block.all, block.threads); }
+void meet_warp() { meet_at(block.warps[block.current->thread / warp_size], warp_size); }
+void meet(unsigned id, unsigned threads) { meet_at(block.meetings[id], threads); }
 
 void init(Address barrier, unsigned arrivals) {
   check_inside(barrier, sizeof(std::uint64_t));
-  own_block().barriers[barrier & offset_mask] = {arrivals, arrivals, 0, 0};
+  block.barriers[barrier & offset_mask] = {arrivals, arrivals, 0, 0};
 }
 
-void arrive(Address barrier, unsigned at_rank) {
-  Barrier& to = barrier_at(at_rank, barrier);
+void arrive(Address barrier) {
+  Barrier& to = barrier_at(barrier);
   if (to.pending == 0) refuse("more arrivals than a barrier has");
   --to.pending;
   end_phase_if_complete(to);
 }
 
 void expect(Address barrier, unsigned bytes) {
-  barrier_at(rank(), barrier).bytes += bytes;
-  arrive(barrier, rank());
+  barrier_at(barrier).bytes += bytes;
+  arrive(barrier);
 }
 
 void wait(Address barrier, unsigned parity) {
-  while (barrier_at(rank(), barrier).phase == parity) yield();
+  while (barrier_at(barrier).phase == parity) yield();
 }
 
-void load(bool to_both, Address to, const Matrix& from, Address barrier, unsigned x, unsigned y) {
+void load(Address to, const Matrix& from, Address barrier, unsigned x, unsigned y) {
   if (to % 1024 != 0) refuse("a box that is not aligned");
   check_inside(to, static_cast<unsigned>(from.box_rows * line_bytes));
-  for (unsigned r = 0; r < ranks; ++r) {
-    if (!to_both && r != rank()) continue;
-    cluster.copies.emplace_back([=] { load_now(r, to, from, barrier, x, y); });
-  }
+  block.copies.emplace_back([=] { load_now(to, from, barrier, x, y); });
 }
 
 void store(const Matrix& to, Address from, unsigned x, unsigned y) {
-  const std::shared_ptr<StoreGroup> group = cluster.current->stores;
+  const std::shared_ptr<StoreGroup> group = block.current->stores;
   ++group->open;
-  cluster.copies.emplace_back([=, of = rank()] {
-    store_now(to, of, from, x, y);
+  block.copies.emplace_back([=] {
+    store_now(to, from, x, y);
     --group->open;
   });
 }
 
 void end_store_group() {
-  cluster.current->store_groups.push_back(
-      std::exchange(cluster.current->stores, std::make_shared<StoreGroup>()));
+  block.current->store_groups.push_back(std::exchange(block.current->stores, std::make_shared<StoreGroup>()));
 }
 
 void wait_stores_read(unsigned but) {
-  auto& groups = cluster.current->store_groups;
+  auto& groups = block.current->store_groups;
   for (;;) {
     while (!groups.empty() && groups.front()->open == 0) groups.pop_front();
     if (groups.size() <= but) return;
@@ -349,13 +334,13 @@ void wait_stores_read(unsigned but) {
 }
 
 void multiply(const Multiply& product) {
-  cluster.current->products.emplace_back(product, cluster.current->groups);
+  block.current->products.emplace_back(product, block.current->groups);
 }
-void end_multiply() { ++cluster.current->groups; }
+void end_multiply() { ++block.current->groups; }
 
 void wait_multiply(unsigned but) {
-  auto& products = cluster.current->products;
-  while (!products.empty() && products.front().second + but < cluster.current->groups) {
+  auto& products = block.current->products;
+  while (!products.empty() && products.front().second + but < block.current->groups) {
     multiply_now(products.front().first);
     products.pop_front();
   }
@@ -363,15 +348,15 @@ void wait_multiply(unsigned but) {
 }
 
 void store_matrices(Address to, const std::uint32_t* words) {
-  cluster.current->to = to;
+  block.current->to = to;
   meet_warp();
-  const unsigned lane = cluster.current->thread % warp_size;
-  const std::size_t first = cluster.current->rank * cluster.threads + cluster.current->thread - lane;
+  const unsigned lane = block.current->thread % warp_size;
+  const std::size_t first = block.current->thread - lane;
   for (unsigned i = 0; i < 4; ++i) {
-    const Address line = cluster.fibers[first + 8 * i + lane / 4]->to;
+    const Address line = block.fibers[first + 8 * i + lane / 4]->to;
     std::memcpy(shared(line + lane % 4 * 4), &words[i], sizeof words[i]);
   }
   meet_warp();
 }
 
-}  // namespace emulation::cluster
+}  // namespace emulation::block
