@@ -2,14 +2,15 @@
 // Products of 16-bit matrices on the tensor cores of sm_90a, with the work on their results that would
 // otherwise read them again. Not in the order of the contract: for Math::fast.
 //
-// A block computes 128 x 256 elements of C, and the two blocks of a cluster are neighbours there too, one
-// above the other: columns of B that both ask for at about the same time leave the second-level cache once.
-// In a block one thread keeps a ring of stages full, each 128 rows of A and 256 columns of B by 64 of k. Two
-// consumers of 128 threads multiply 64 rows each and leave their sums, rounded to 16 bits, in boxes of 64 x
-// 64 in shared memory; the tensor cores wait for no more than that. Three warps finish a tile from there,
-// while the consumers are at the next; the last tile of a block its consumers finish themselves. Clusters
-// take tile after tile. TMA reads zeros beyond a matrix and writes nothing there. An element's sum runs along
-// k alike in every tile and kernel, so its bits depend neither on the other rows nor on the GPU's size.
+// A block computes 128 x 256 sums. The two blocks of a cluster, one above the other in C, share nothing; the
+// cluster only makes them run side by side, so that columns of B that both ask for at about the same time
+// leave the second-level cache once. In a block one thread keeps a ring of stages full, each 128 rows of A
+// and 256 columns of B by 64 of k. Two consumers of 128 threads multiply 64 rows each and leave their sums,
+// rounded to 16 bits, in boxes of 64 x 64 in shared memory; the tensor cores wait for no more than that.
+// Three warps finish a tile from there, while the consumers are at the next; the last tile of a block its
+// consumers finish themselves. Clusters take tile after tile. TMA reads zeros beyond a matrix and writes
+// nothing there. An element's sum runs along k alike in every tile and kernel, so where these kernels run its
+// bits depend neither on the other rows nor on the GPU's size.
 #include "kernels/cuda.h"
 #include "kernels/tensor_core/ptx.h"
 
@@ -40,7 +41,7 @@ constexpr u32 consumers = 2, team = 128;  // a consumer's threads
 constexpr u32 finishers = 3 * warp_size, product_threads = warp_size + finishers + consumers * team;
 // Threads finish boxes by cells of so many words.
 constexpr u32 cell_words = 4, cell_bytes = 4 * cell_words, box_cells = box_bytes / cell_bytes;
-constexpr u32 cluster = 2;
+constexpr u32 cluster = 2;                                  // to run side by side
 constexpr u32 chunks = tile_n / box;                        // boxes of a consumer
 constexpr u32 input_pairs = stage_bytes / (2 * box_bytes);  // of boxes of in[0] and in[1] in a stage
 constexpr u32 swizzled = 0x40000000u;                       // bit 62 of a descriptor: lines of 128 bytes are

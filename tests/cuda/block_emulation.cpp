@@ -71,6 +71,7 @@ struct Block {
   std::mt19937 random;
   unsigned threads = 0, block_count = 0, shared_bytes = 0;
   unsigned long progress = 0;
+  unsigned loads = 0;  // of copies
   std::string failure;
   const std::function<void()>* kernel = nullptr;
 };
@@ -125,6 +126,7 @@ std::uint16_t* element_of(Address at) {
 }
 
 void load_now(Address to, const Matrix& from, Address barrier, long x, long y) {
+  --block.loads;
   block.columns_read.clear();
   for (long r = 0; r < from.box_rows; ++r) {
     for (long c = 0; c < box_cols; ++c) {
@@ -218,6 +220,7 @@ void start() {
   block.all = {};
   block.columns_read.clear();
   block.copies.clear();
+  block.loads = 0;
   block.fibers.clear();
   for (unsigned i = 0; i < block.threads; ++i) {
     Fiber& fiber = *block.fibers.emplace_back(std::make_unique<Fiber>());
@@ -254,6 +257,7 @@ void run_block(unsigned number) {
     do_some_copies(idle > patience);
     if (idle > 2 * patience) throw std::runtime_error("threads wait for what does not come");
   }
+  if (block.loads > 0) throw std::runtime_error("a block ends while its shared memory is written");
   do_some_copies(true);
 }
 
@@ -308,6 +312,7 @@ void wait(Address barrier, unsigned parity) {
 void load(Address to, const Matrix& from, Address barrier, unsigned x, unsigned y) {
   if (to % 1024 != 0) refuse("a box that is not aligned");
   check_inside(to, static_cast<unsigned>(from.box_rows * line_bytes));
+  ++block.loads;
   block.copies.emplace_back([=] { load_now(to, from, barrier, x, y); });
 }
 

@@ -82,7 +82,8 @@ Arguments arguments_of(const Kind& kind, const ProductSizes& s, const Request& r
     }
   };
   Arguments arguments;
-  // What lies along the rows of C is fetched in boxes of 64 by 64, what lies along k in such of a whole tile.
+  // What lies along the rows of C is fetched in boxes of 64 by 64, what lies along k in such of a whole tile,
+  // of each matrix.
   if (s.transpose_a != 0)
     maps(kind.a, arguments.a, s.k, s.m, box);
   else
