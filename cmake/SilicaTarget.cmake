@@ -7,7 +7,7 @@ function(silica_target target)
     target_compile_options(${target} PRIVATE -Werror)
   endif()
   if(SILICA_SANITIZE)
-    target_compile_options(${target} PRIVATE -fsanitize=${SILICA_SANITIZE} -fno-omit-frame-pointer -g
+    target_compile_options(${target} PRIVATE -fsanitize=${SILICA_SANITIZE} -fno-omit-frame-pointer -g1
                                              -fno-sanitize-recover=all)
     if(SILICA_SANITIZE STREQUAL "thread")
       target_compile_definitions(${target} PRIVATE SILICA_TSAN)
