@@ -11,8 +11,8 @@
 #endif
 
 // What differs between instruction sets. tile_rows is what the registers hold; area_rows bounds the packed
-// part of A. With AVX-512 a tile of A stays in L1 and B in L2; narrower tiles of B fit L1,
-// so there a tile of B stays in L1, A in L2, and B in L3.
+// part of A. With AVX-512 a tile of A stays in L1 and B in L2; narrower tiles of B fit L1, so there a tile of
+// B stays in L1, A in L2, and B in L3.
 #if defined(__AVX512F__)
 constexpr int lanes = 16, tile_rows = 12;
 constexpr uint64_t area_rows = 12;
