@@ -85,25 +85,10 @@ DEVICE void load_words(u32 from, u32 (&x)[4]) {
                : "r"(from)
                : "memory");
 }
-DEVICE void load_words(u32 from, u32 (&x)[2]) {
-  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x[0]), "=r"(x[1]) : "r"(from) : "memory");
-}
 DEVICE void store_words(u32 to, const u32 (&x)[4]) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x[0]), "r"(x[1]), "r"(x[2]),
                "r"(x[3])
                : "memory");
-}
-DEVICE void store_words(u32 to, const u32 (&x)[2]) {
-  asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(to), "r"(x[0]), "r"(x[1]) : "memory");
-}
-
-DEVICE u32 load_word(u32 from) {
-  u32 x;
-  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
-  return x;
-}
-DEVICE void store_word(u32 to, u32 x) {
-  asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
 }
 
 // ---- the tensor cores

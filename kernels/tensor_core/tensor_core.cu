@@ -9,12 +9,12 @@
 // rounded to 16 bits, in boxes of 64 x 64 in shared memory; the tensor cores wait for no more than that.
 // Three warps finish a tile from there, while the consumers are at the next; the last tile of a block its
 // consumers finish themselves. Clusters take tile after tile. TMA reads zeros beyond a matrix and writes
-// nothing there. An element's sum runs along k alike in every tile and kernel, so where these kernels run its
-// bits depend neither on the other rows nor on the GPU's size.
+// nothing there. Which way along k an element's sum runs depends on its column, so that a turn of the clusters
+// finds what the one before read last; where these kernels run its bits depend neither on the other rows nor
+// on the GPU's size.
 #include "kernels/cuda.h"
 #include "kernels/tensor_core/ptx.h"
-
-#include "kernels/tensor_core/decide.h"
+#include "kernels/tensor_core/swiglu.h"
 
 enum class Epilogue {
   store,            // c = sum
@@ -91,9 +91,9 @@ DEVICE Crew crew_of_consumer(u32 consumer) { return {threadIdx.x % team, team, 3
 template <class Type, bool transpose_a, bool transpose_b, Epilogue epilogue, u32 stages>
 struct TensorCoreProduct {
   using L = Layout<stages>;
-  using D = Decide<Type>;
   static constexpr bool m_major = transpose_a, n_major = !transpose_b;
   static constexpr u32 columns = epilogue == Epilogue::swiglu ? tile_n / 2 : tile_n;  // of C in a tile
+  static constexpr u32 turn_columns = 8 * columns;  // 64 clusters walk 8 rows of tiles
 
   DEVICE Tile tile_of(const ProductArguments& a, u32 index) {
     const u32 band_tiles = a.band * a.tile_columns, first = index / band_tiles * a.band;
@@ -109,6 +109,7 @@ struct TensorCoreProduct {
   // ---- the producer
 
   DEVICE void fetch_stage(const ProductArguments& a, u32 stage, u32 full, const Tile& tile, u32 k_block) {
+    if (tile.column / turn_columns % 2 != 0) k_block = a.k_blocks - 1 - k_block;
     const u32 second = k_block >= a.k_blocks_first ? 1 : 0;
     const u32 k = (k_block - (second != 0 ? a.k_blocks_first : 0)) * tile_k;
     const TensorMap& from_a = a.a[second];
@@ -276,16 +277,7 @@ struct TensorCoreProduct {
     end_store_group();
   }
 
-  // Takes one of the undecided words, bit cell_words i + w for word w of cell i: where it lies in a box. They
-  // are so few that dealing them out among the lanes of a warp takes longer than a second turn now and then.
-  DEVICE u32 take_undecided(const Crew& crew, u32& undecided) {
-    const u32 bit = u32(__ffs(int(undecided))) - 1;
-    undecided &= undecided - 1;
-    return crew.cell(bit / cell_words) + bit % cell_words * 4;
-  }
-
   DEVICE void box_swiglu(const Crew& crew, u32 gates, u32 ups, u32 to) {
-    u32 undecided = 0;
 #pragma unroll 1
     for (u32 i = 0; crew.has_cell(i); ++i) {
       const u32 cell = crew.cell(i);
@@ -293,13 +285,8 @@ struct TensorCoreProduct {
       load_words(gates + cell, gate);
       load_words(ups + cell, up);
 #pragma unroll
-      for (u32 w = 0; w < cell_words; ++w)
-        if (!D::swiglu(gate[w], up[w], y[w])) undecided |= 1u << (cell_words * i + w);
+      for (u32 w = 0; w < cell_words; ++w) y[w] = fast_swiglu<Type>(gate[w], up[w]);
       store_words(to + cell, y);
-    }
-    while (undecided != 0) {
-      const u32 at = take_undecided(crew, undecided);
-      store_word(to + at, D::exact_swiglu(load_word(gates + at), load_word(ups + at)));
     }
   }
 
@@ -330,34 +317,20 @@ struct TensorCoreProduct {
     prefetch_box(a.in[1], tile.column + i * box, tile.row);
   }
 
-  // The gradients of gate take the place of the sums, and those of up may take that of up, but for words that
-  // the exact formulas have to decide.
+  // The gradients of gate take the place of the sums, and those of up may take that of up.
   DEVICE void box_gradients(const Crew& crew, u32 sums, u32 gates, u32 ups, u32 of_ups) {
-    u32 undecided = 0;
 #pragma unroll 1
     for (u32 i = 0; crew.has_cell(i); ++i) {
       const u32 cell = crew.cell(i);
-      u32 dy[cell_words], gate[cell_words], up[cell_words];
+      u32 dy[cell_words], gate[cell_words], up[cell_words], dgate[cell_words], dup[cell_words];
       load_words(sums + cell, dy);
       load_words(gates + cell, gate);
       load_words(ups + cell, up);
 #pragma unroll
-      for (u32 w = 0; w < cell_words; ++w) {
-        u32 dgate, dup;
-        const bool decided = D::gradients(gate[w], up[w], dy[w], dgate, dup);
-        dy[w] = decided ? dgate : dy[w];
-        up[w] = decided ? dup : up[w];
-        if (!decided) undecided |= 1u << (cell_words * i + w);
-      }
-      store_words(sums + cell, dy);
-      store_words(of_ups + cell, up);
-    }
-    while (undecided != 0) {
-      const u32 at = take_undecided(crew, undecided);
-      u32 dgate, dup;
-      D::exact_gradients(load_word(gates + at), load_word(ups + at), load_word(sums + at), dgate, dup);
-      store_word(sums + at, dgate);
-      store_word(of_ups + at, dup);
+      for (u32 w = 0; w < cell_words; ++w)
+        fast_swiglu_backward<Type>(gate[w], up[w], dy[w], dgate[w], dup[w]);
+      store_words(sums + cell, dgate);
+      store_words(of_ups + cell, dup);
     }
   }
 

@@ -44,19 +44,11 @@ template <int count> DEVICE void wait_stores_read() { em::wait_stores_read(count
 DEVICE void publish_shared() {}
 
 DEVICE void store_matrices(u32 to, const u32* x) { em::store_matrices(to, x); }
-template <u32 count> DEVICE void load_words(u32 from, u32 (&x)[count]) {
+DEVICE void load_words(u32 from, u32 (&x)[4]) {
   em::let_others_run();
   std::memcpy(x, em::shared(from), sizeof x);
 }
-template <u32 count> DEVICE void store_words(u32 to, const u32 (&x)[count]) {
-  std::memcpy(em::shared(to), x, sizeof x);
-}
-DEVICE u32 load_word(u32 from) {
-  u32 x;
-  std::memcpy(&x, em::shared(from), sizeof x);
-  return x;
-}
-DEVICE void store_word(u32 to, u32 x) { std::memcpy(em::shared(to), &x, sizeof x); }
+DEVICE void store_words(u32 to, const u32 (&x)[4]) { std::memcpy(em::shared(to), x, sizeof x); }
 
 DEVICE void begin_multiply() {}
 DEVICE void end_multiply() { em::end_multiply(); }
@@ -71,18 +63,10 @@ DEVICE void settle(float (&)[128]) {}
 #include "kernels/tensor_core/tensor_core.cu"
 
 template <class Type> struct Called {
-  static bool swiglu(u32 gate, u32 up, u32& y) { return Decide<Type>::swiglu(gate, up, y); }
-  static u32 exact_swiglu(u32 gate, u32 up) { return Decide<Type>::exact_swiglu(gate, up); }
-  static bool gradients(u32 gate, u32 up, u32 dy, u32& dgate, u32& dup) {
-    return Decide<Type>::gradients(gate, up, dy, dgate, dup);
-  }
-  static void exact_gradients(u32 gate, u32 up, u32 dy, u32& dgate, u32& dup) {
-    Decide<Type>::exact_gradients(gate, up, dy, dgate, dup);
-  }
   static float widen(unsigned short x) { return Type::load(x); }
   static unsigned short round(float x) { return Type::store(x); }
-  static constexpr silica::test::EmulatedDecide all{swiglu,          exact_swiglu, gradients,
-                                                    exact_gradients, widen,        round};
+  static constexpr silica::test::EmulatedSwiglu all{fast_swiglu<Type>, fast_swiglu_backward<Type>, widen,
+                                                    round};
 };
 
 }  // namespace
@@ -110,6 +94,6 @@ const EmulatedKernels& emulated_tensor_core() {
   return all;
 }
 
-EmulatedDecide emulated_decide(bool of_bf16) { return of_bf16 ? Called<BF16>::all : Called<F16>::all; }
+EmulatedSwiglu emulated_swiglu(bool of_bf16) { return of_bf16 ? Called<BF16>::all : Called<F16>::all; }
 
 }  // namespace silica::test

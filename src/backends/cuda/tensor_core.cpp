@@ -46,14 +46,14 @@ static_assert(sizeof(Arguments) == 1216 && sizeof(TensorMap) == 128);
 // A row-major matrix, read and written in boxes of 64 columns.
 TensorMap map_of(std::uint64_t address, int data_type, std::uint64_t rows, std::uint64_t cols,
                  std::uint32_t box_rows) {
-  constexpr int no_interleave = 0, swizzle_of_128_bytes = 3, fetch_256_bytes = 2, zeros_outside = 0;
+  constexpr int no_interleave = 0, swizzle_of_128_bytes = 3, fetch_128_bytes = 2, zeros_outside = 0;
   const std::uint64_t extents[] = {cols, rows}, step[] = {cols * 2};
   const std::uint32_t boxes[] = {box, box_rows}, steps[] = {1, 1};
   TensorMap map;
   if (driver().tensor_map == nullptr) return map;  // only the text is wanted
   const Result result =
       driver().tensor_map(&map, data_type, 2, reinterpret_cast<void*>(address), extents, step, boxes, steps,
-                          no_interleave, swizzle_of_128_bytes, fetch_256_bytes, zeros_outside);
+                          no_interleave, swizzle_of_128_bytes, fetch_128_bytes, zeros_outside);
   if (result != success) {
     fail(ErrorCode::unsupported, "feed_forward: a tensor map of ", rows, " x ", cols, " elements at ",
          address, " fails: ", driver().describe(result));
