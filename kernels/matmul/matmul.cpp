@@ -62,44 +62,69 @@ SILICA_INLINE void prefetch_line(const Output& c, int row) {
   __builtin_prefetch(to + c.cols - 1, 1);
 }
 
-template <int across> SILICA_INLINE void put(const Output& c, int row, const Vector (&sum)[across]) {
-  float* const to = c.data + static_cast<uint64_t>(row) * c.step;
-  SILICA_UNROLL
-  for (uint64_t v = 0; v < across; ++v) {
-    if (v * lanes < c.cols) add_block(to + v * lanes, sum[v], c.cols - v * lanes, c.first);
+// Asked once a tile, not once a vector, what is to be done.
+template <int rows, int across> SILICA_INLINE void put(const Output& c, const Vector (&sum)[rows][across]) {
+  const auto each = [&](const auto& put_one) __attribute__((always_inline)) {
+    SILICA_UNROLL
+    for (int i = 0; i < rows; ++i) {
+      SILICA_UNROLL
+      for (int v = 0; v < across; ++v)
+        put_one(c.data + static_cast<uint64_t>(i) * c.step + v * lanes, sum[i][v],
+                static_cast<uint64_t>(v) * lanes);
+    }
+  };
+  if (c.cols < across * lanes) {
+    each([&](float* to, Vector one, uint64_t col) {
+      if (col < c.cols) add_block(to, one, c.cols - col, c.first);
+    });
+  } else if (c.first) {
+    each([](float* to, Vector one, uint64_t) { store(to, one); });
+  } else {
+    each([](float* to, Vector one, uint64_t) { store(to, load(to) + one); });
   }
 }
 
-// What is broadcast to a tile's rows, step by step along k: packed rows of A,
+// The factors of a tile's rows, step by step along k: packed rows of A,
 struct Packed {
   static constexpr uint64_t run = block;
   const float* data;
-  [[gnu::always_inline]] float row(int i) const { return data[i]; }
+  [[gnu::always_inline]] auto row(int i) const { return factor(data + i); }
   [[gnu::always_inline]] void advance() { data += tile_rows; }
   [[gnu::always_inline]] void prefetch_next_tile() const {}
+  // Where B comes from L2, which hardware fetches too late while the other half of the core is busy.
+  template <int width> [[gnu::always_inline]] void prefetch_b(const float* b) const {
+    if constexpr (area_rows == tile_rows) {
+      SILICA_UNROLL
+      for (int i = 0; i < width; i += lanes) __builtin_prefetch(b + 16 * width + i);
+    }
+  }
 };
 // or, of the transposed product, columns of B where they are: each along k,
 struct AlongK {
   static constexpr uint64_t run = 16;  // steps in a cache's line; then that much of the next tile is fetched
   const float* data;
   uint64_t row_step;
-  [[gnu::always_inline]] float row(int i) const { return data[static_cast<uint64_t>(i) * row_step]; }
+  [[gnu::always_inline]] Vector row(int i) const {
+    return broadcast(data[static_cast<uint64_t>(i) * row_step]);
+  }
   [[gnu::always_inline]] void advance() { ++data; }
   [[gnu::always_inline]] void prefetch_next_tile() const {
     for (uint64_t i = tile_rows; i < 2 * tile_rows; ++i) __builtin_prefetch(data + i * row_step, 0, 2);
   }
+  template <int> [[gnu::always_inline]] void prefetch_b(const float*) const {}
 };
 // or side by side.
 struct AlongRows {
   static constexpr uint64_t run = block;
   const float* data;
   uint64_t k_step;
-  [[gnu::always_inline]] float row(int i) const { return data[i]; }
+  [[gnu::always_inline]] Vector row(int i) const { return broadcast(data[i]); }
   [[gnu::always_inline]] void advance() {
     __builtin_prefetch(data + 2 * tile_rows, 0, 2);
     data += k_step;
   }
   [[gnu::always_inline]] void prefetch_next_tile() const {}
+  template <int> [[gnu::always_inline]] void prefetch_b(const float*) const {}
 };
 
 template <int rows, int across, class A>
@@ -109,19 +134,19 @@ template <int rows, int across, class A>
   for (uint64_t p = 0; p < depth;) {
     a.prefetch_next_tile();
     for (const uint64_t end = least(p + A::run, depth); p < end; ++p, a.advance(), b += across * lanes) {
+      a.template prefetch_b<across * lanes>(b);
       Vector x[across];
       SILICA_UNROLL
       for (int v = 0; v < across; ++v) x[v] = load(b + v * lanes);
       SILICA_UNROLL
       for (int i = 0; i < rows; ++i) {
-        const Vector y = broadcast(a.row(i));
+        const auto y = a.row(i);
         SILICA_UNROLL
         for (int v = 0; v < across; ++v) sum[i][v] = fma_vector(y, x[v], sum[i][v]);
       }
     }
   }
-  SILICA_UNROLL
-  for (int i = 0; i < rows; ++i) put(c, i, sum[i]);
+  put(c, sum);
 }
 
 template <int across, int rows = tile_rows, class A>
@@ -214,7 +239,7 @@ void multiply_tiles(const Problem& problem, uint64_t begin, uint64_t end) {
 // Sums of columns of C from `begin` on become lines of it.
 void store_transposed(const Operand& sums, const Problem& problem, uint64_t begin) {
   for (uint64_t i = 0; i < sums.rows; i += lanes) {
-    const Rows columns(sums, i);
+    const Rows<lanes> columns(sums, i);
     for (uint64_t j = 0; j < problem.m; j += lanes) {
       Vector line[lanes];
       columns.load_transposed(j, sums.row_step, line);

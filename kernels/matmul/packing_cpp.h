@@ -64,26 +64,28 @@ template <int step> SILICA_INLINE void transpose(Vector (&x)[lanes]) {
   if constexpr (step > 1) transpose<step / 2>(x);
 }
 
-// `lanes` rows that are contiguous in k; past the operand's last row, the last again.
-struct Rows {
-  const float* row[lanes];
+// `count` rows that are contiguous in k; past the operand's last row, the last again.
+template <int count> struct Rows {
+  const float* row[count];
   Rows(const Operand& x, uint64_t first) {
-    for (uint64_t i = 0; i < lanes; ++i) row[i] = x.at(least(first + i, x.rows - 1), 0);
+    for (uint64_t i = 0; i < count; ++i) row[i] = x.at(least(first + i, x.rows - 1), 0);
   }
   // x[i] becomes element p + i of every row. Returns how many of them there are before p_end. Many rows are
   // more than hardware prefetching follows.
   [[gnu::always_inline]] uint64_t load_transposed(uint64_t p, uint64_t p_end, Vector (&x)[lanes]) const {
+    SILICA_UNROLL
+    for (uint64_t i = count; i < lanes; ++i) x[i] = Vector{};
     if (p + lanes <= p_end) {
       SILICA_UNROLL
-      for (uint64_t i = 0; i < lanes; ++i) {
+      for (uint64_t i = 0; i < count; ++i) {
         x[i] = load(row[i] + p);
         __builtin_prefetch(row[i] + p + 64, 0, 3);
       }
     } else {
-      float part[lanes][lanes] = {};
-      for (uint64_t i = 0; i < lanes; ++i) copy_some(part[i], row[i] + p, p_end - p);
+      float part[count][lanes] = {};
+      for (uint64_t i = 0; i < count; ++i) copy_some(part[i], row[i] + p, p_end - p);
       SILICA_UNROLL
-      for (uint64_t i = 0; i < lanes; ++i) x[i] = load(part[i]);
+      for (uint64_t i = 0; i < count; ++i) x[i] = load(part[i]);
     }
     transpose<lanes / 2>(x);
     return least(lanes, p_end - p);
@@ -95,13 +97,13 @@ template <int width>
 [[gnu::noinline]] void pack_transposed(const Operand& from, uint64_t row, uint64_t p, uint64_t depth,
                                        float* to) {
   for (uint64_t i = 0; i < width; i += lanes) {
-    const Rows rows(from, least(row + i, from.rows - 1));
+    const Rows<least(lanes, width)> rows(from, least(row + i, from.rows - 1));
     for (uint64_t q = 0; q < depth; q += lanes) {
       Vector x[lanes];
-      const uint64_t count = rows.load_transposed(p + q, p + depth, x);
+      const uint64_t steps = rows.load_transposed(p + q, p + depth, x);
       SILICA_UNROLL
       for (uint64_t j = 0; j < lanes; ++j) {
-        if (j < count) store(to + (q + j) * width + i, x[j]);
+        if (j < steps) store(to + (q + j) * width + i, x[j]);
       }
     }
   }

@@ -59,7 +59,7 @@ SILICA_INLINE void add_column(const Problem& problem, uint64_t p, Vector x, Vect
 // The same where they run along k: whole vectors of k are transposed in registers.
 template <int rows> void stream_transposed(const Problem& problem, uint64_t begin, uint64_t end) {
   for (; begin < end; begin += lanes) {
-    const Rows b(problem.b, begin);
+    const Rows<lanes> b(problem.b, begin);
     for (uint64_t p = 0; p < problem.k;) {
       Vector sums[rows] = {};
       const bool first = p == 0;

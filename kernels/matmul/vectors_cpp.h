@@ -50,6 +50,21 @@ SILICA_INLINE Vector fma_vector(Vector a, Vector b, Vector c) {
 }
 #endif
 
+// A number in memory as a factor of several vectors. AVX-512 reads it for each: one instruction less to
+// issue, which counts where another thread has the other half of the core.
+#if defined(__AVX512F__)
+struct Factor {
+  const float* number;
+};
+SILICA_INLINE Vector fma_vector(Factor a, Vector b, Vector c) {
+  asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*a.number));
+  return c;
+}
+SILICA_INLINE Factor factor(const float* x) { return {x}; }
+#else
+SILICA_INLINE Vector factor(const float* x) { return broadcast(*x); }
+#endif
+
 constexpr uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 constexpr uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 
