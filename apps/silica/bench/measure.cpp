@@ -80,7 +80,8 @@ std::vector<Timing> measure_in_turn(std::span<Runner* const> runners, const Effo
   std::vector<std::vector<double>> seconds(runners.size());
   double round = 0;
   for (std::size_t repeat = 0; repeat == 0 || repeat < choose_repeats(effort, round); ++repeat) {
-    for (std::size_t i = 0; i < runners.size(); ++i) {
+    for (std::size_t turn = 0; turn < runners.size(); ++turn) {
+      const std::size_t i = repeat % 2 == 0 ? turn : runners.size() - 1 - turn;
       const double taken = runners[i]->measure();
       if (repeat == 0) round += taken;
       seconds[i].push_back(taken / calls[i]);
