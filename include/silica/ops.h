@@ -151,9 +151,9 @@ struct FeedForwardKept {
   Tensor hidden;    // swiglu of them
 };
 // y (tokens, width) = swiglu(x gate^T, x up^T) down^T for x (tokens, width): what matmul, matmul, swiglu and
-// matmul give, to the bit, and so are the gradients theirs, with dx = add(dgate gate, dup up). Products may
-// be inexact where the encoder permits it (Math::fast), and both of dx may then be summed before they are
-// rounded. Outputs must not overlap inputs, nor each other.
+// matmul give, to the bit, and so are the gradients theirs, with dx = add(dgate gate, dup up). Where the
+// encoder permits it (Math::fast), products and swiglu may be inexact, and both products of dx be summed
+// before they are rounded. Outputs must not overlap inputs, nor each other.
 void feed_forward(CommandEncoder& encoder, const Tensor& x, const FeedForwardWeights& weights,
                   const Tensor& y, const FeedForwardKept& kept = {});
 // dx and dweights, shaped like x and weights. A default-constructed Tensor in their place is not computed.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // For outputs of 16 bits: values near the exact f32 results, and how far at most they are from them. Where
 // value - error and value + error round to the same 16 bits, so does the exact result, and its formula, which
-// takes three times as long, is not computed. Kernels without an approximation always compute it. No include
-// guard: the host's emulation includes map.cu once per namespace.
+// takes three times as long, is not computed. Kernels without an approximation always compute it; those of
+// tensor_core take the value as it is. No include guard: the host's emulation includes kernels' texts in
+// namespaces.
 
 // Relative errors of at most 2^-22 and 2^-23 (PTX ISA); results below 2^-126 become 0.
 #ifdef __CUDA_ARCH__
@@ -36,7 +37,8 @@ struct Rough {
   float value, error;
 };
 // So that a NaN, which an approximation gives where the exact result may be a number, decides nothing.
-DEVICE float lowest_if_nan(float x) { return fmaxf(x, -3.40282347e38f); }
+constexpr float lowest_float = -3.40282347e38f;
+DEVICE float lowest_if_nan(float x) { return fmaxf(x, lowest_float); }
 
 // silu(x) * b
 DEVICE Rough rough_silu(float x, float b, const RoughSigmoid& s) {

@@ -67,20 +67,19 @@ template <int rows, int across> SILICA_INLINE void put(const Output& c, const Ve
   const auto each = [&](const auto& put_one) __attribute__((always_inline)) {
     SILICA_UNROLL
     for (int i = 0; i < rows; ++i) {
+      float* const row = c.data + static_cast<uint64_t>(i) * c.step;
       SILICA_UNROLL
-      for (int v = 0; v < across; ++v)
-        put_one(c.data + static_cast<uint64_t>(i) * c.step + v * lanes, sum[i][v],
-                static_cast<uint64_t>(v) * lanes);
+      for (uint64_t v = 0; v < across; ++v) put_one(row, v * lanes, sum[i][v]);
     }
   };
   if (c.cols < across * lanes) {
-    each([&](float* to, Vector one, uint64_t col) {
-      if (col < c.cols) add_block(to, one, c.cols - col, c.first);
+    each([&](float* row, uint64_t col, Vector one) {
+      if (col < c.cols) add_block(row + col, one, c.cols - col, c.first);
     });
   } else if (c.first) {
-    each([](float* to, Vector one, uint64_t) { store(to, one); });
+    each([](float* row, uint64_t col, Vector one) { store(row + col, one); });
   } else {
-    each([](float* to, Vector one, uint64_t) { store(to, load(to) + one); });
+    each([](float* row, uint64_t col, Vector one) { store(row + col, load(row + col) + one); });
   }
 }
 
@@ -93,7 +92,7 @@ struct Packed {
   [[gnu::always_inline]] void prefetch_next_tile() const {}
   // Where B comes from L2, which hardware fetches too late while the other half of the core is busy.
   template <int width> [[gnu::always_inline]] void prefetch_b(const float* b) const {
-    if constexpr (area_rows == tile_rows) {
+    if constexpr (b_is_in_l2) {
       SILICA_UNROLL
       for (int i = 0; i < width; i += lanes) __builtin_prefetch(b + 16 * width + i);
     }

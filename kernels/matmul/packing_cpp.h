@@ -46,7 +46,8 @@ class Workspace {
 
 thread_local Workspace workspace;
 
-// ---- packing: `count` rows by `depth` of k become (depth, width), missing rows zero ----
+// ---- packing: `width` rows by `depth` of k become (depth, width); past the operand's last row is anything
+// ----
 
 // Swaps the off-diagonal blocks of size step: one of the log2(lanes) stages of a transposition.
 template <int step, std::size_t... lane>

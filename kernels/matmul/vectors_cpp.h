@@ -27,6 +27,8 @@ constexpr int lanes = 4, tile_rows = 4;
 constexpr uint64_t area_rows = 96;
 #endif
 
+constexpr bool b_is_in_l2 = area_rows == tile_rows;
+
 typedef float Vector __attribute__((vector_size(lanes * sizeof(float))));
 typedef float Unaligned __attribute__((vector_size(lanes * sizeof(float)), aligned(4), may_alias));
 
@@ -51,7 +53,8 @@ SILICA_INLINE Vector fma_vector(Vector a, Vector b, Vector c) {
 #endif
 
 // A number in memory as a factor of several vectors. AVX-512 reads it for each: one instruction less to
-// issue, which counts where another thread has the other half of the core.
+// issue, which counts where another thread has the other half of the core. (AddressSanitizer does not see
+// it.)
 #if defined(__AVX512F__)
 struct Factor {
   const float* number;

@@ -3,8 +3,6 @@
 // the bounds of docs/exactness.md.
 #include "kernels/map/approximation.h"
 
-constexpr float lowest_float = -3.40282347e38f;
-
 // Of x and s = sigmoid(x). -inf times a sigmoid of 0 would be a NaN, and from 16 on 1 + x (1 - s) would be
 // the error of s times x instead of 1. A NaN stays one by way of s.
 DEVICE float fast_silu(float x, float s) { return fmaxf(x, lowest_float) * s; }

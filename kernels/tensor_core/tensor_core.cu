@@ -93,7 +93,8 @@ struct TensorCoreProduct {
   using L = Layout<stages>;
   static constexpr bool m_major = transpose_a, n_major = !transpose_b;
   static constexpr u32 columns = epilogue == Epilogue::swiglu ? tile_n / 2 : tile_n;  // of C in a tile
-  static constexpr u32 turn_columns = 8 * columns;  // 64 clusters walk 8 rows of tiles
+  // What 64 clusters take in a turn, in bands of 8 rows of tiles. A constant, as bits depend on it.
+  static constexpr u32 turn_columns = 8 * columns;
 
   DEVICE Tile tile_of(const ProductArguments& a, u32 index) {
     const u32 band_tiles = a.band * a.tile_columns, first = index / band_tiles * a.band;

@@ -51,8 +51,9 @@ inline float __fmaf_rn(float a, float b, float c) { return __builtin_fmaf(a, b, 
 inline float __fsqrt_rn(float x) { return __builtin_sqrtf(x); }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __frcp_rn(float x) { return 1.0f / x; }
-// As far off as the hardware's may be, this way and that.
+// As far off as the hardware's may be, this way and that; what would be subnormal is 0.
 inline float emulated_error(float exact, float relative) {
+  if (__builtin_fabsf(exact) < 0x1p-126f) return __builtin_copysignf(0.0f, exact);
   return exact * (__float_as_uint(exact) % 2 == 0 ? 1.0f + relative : 1.0f - relative);
 }
 inline float rough_exp2(float x) { return emulated_error(__builtin_exp2f(x), 0x1p-22f); }

@@ -129,7 +129,7 @@ TEST_F(FeedForwardDevice, HiddenIsSwigluOfTheProducts) {
                      sizes, Grid{n, m});
         });
         const std::string what = text_of(dtype, m, n, k) + " of " + std::to_string(amplitude);
-        if (amplitude * amplitude * static_cast<float>(k) < 60000.0f) {  // f16 overflows
+        if (dtype == DType::bf16 || amplitude < 300.0f) {  // f16 overflows
           expect_within(what + " gate", g.tensor, exact_product(device(), x, gate, {false, true}), k);
           expect_within(what + " up", u.tensor, exact_product(device(), x, up, {false, true}), k);
         }

@@ -7,8 +7,7 @@
 
 namespace silica::test {
 
-// Whether `got` is a value of `dtype` that something within `error` of `want` rounds to. What overflows in
-// f32 on the way only has to overflow.
+// Whether `got` is a value of `dtype` that something within `error` of `want` rounds to.
 inline bool is_within(float got, double want, double error, DType dtype) {
   if (!std::isfinite(want)) return std::isnan(want) ? std::isnan(got) : double{got} == want;
   const float low = rounded({static_cast<float>(want - error)}, dtype)[0],
@@ -16,19 +15,25 @@ inline bool is_within(float got, double want, double error, DType dtype) {
   return low <= got && got <= high;
 }
 
+// factor * y of a y that is known up to `error`. An infinite factor gives what it gives with y, or with a y
+// of 0 or the other sign where `error` leaves that open.
+inline bool is_multiple(float got, float factor, double y, double error, DType dtype) {
+  if (std::isinf(factor) && std::abs(y) <= error) return !std::isfinite(got);
+  return is_within(got, y * factor, std::isinf(factor) ? 0.0 : error * std::abs(factor) + 0x1p-149, dtype);
+}
+
 // silu(x) * b
 inline bool is_fast_silu(float got, float x, float b, DType dtype) {
-  const double want = oracle::silu(double{x}) * b;
-  if (std::isinf(b)) return !std::isfinite(got);  // beside a silu that underflows, NaN
-  return is_within(got, want, std::abs(want) * 0x1p-16 + std::abs(double{b}) * 0x1p-118, dtype);
+  const double y = oracle::silu(double{x});
+  return is_multiple(got, b, y, std::isinf(y) ? 0.0 : std::abs(y) * 0x1p-17 + 0x1p-118, dtype);
 }
 
 // d * u * silu'(x)
 inline bool is_fast_silu_gradient(float got, float x, float u, float d, DType dtype) {
-  const float dy = d * u;
-  if (std::isinf(dy)) return !std::isfinite(got);
-  const double want = oracle::silu_derivative(double{x}) * dy;
-  return is_within(got, want, std::abs(double{dy}) * 0x1p-16 + 0x1p-149, dtype);
+  const double terms = std::isinf(x)
+                           ? (x > 0 ? 17.0 : 0.0)
+                           : (1.0 + std::abs(std::min(double{x}, 16.0))) * oracle::sigmoid(double{x});
+  return is_multiple(got, d * u, oracle::silu_derivative(double{x}), terms * 0x1p-17 + 0x1p-118, dtype);
 }
 
 inline void expect_fast_silu(const std::string& what, const std::vector<float>& got,

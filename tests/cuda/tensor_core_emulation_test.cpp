@@ -21,7 +21,7 @@ namespace {
 const bool ready = ::setenv("SILICA_LIBCUDA", SILICA_FAKE_DRIVER, 1) == 0;
 
 constexpr DType dtypes[] = {DType::bf16, DType::f16};
-constexpr unsigned multiprocessors = 4;  // two clusters: several tiles for each
+constexpr unsigned two_clusters = 4;  // multiprocessors, with several tiles for each cluster
 
 struct Sizes {
   std::size_t m, n, k;
@@ -54,7 +54,7 @@ class Command {
     return memory_.size() - 1;
   }
 
-  void run(unsigned seed) const {
+  void run(unsigned seed, unsigned multiprocessors = two_clusters) const {
     std::vector<std::byte> arguments;
     const auto append = [&](const auto& value) {
       const auto* first = reinterpret_cast<const std::byte*>(&value);
@@ -164,6 +164,24 @@ TEST(TensorCoreEmulation, ProductsOfEveryLayout) {
       }
     }
   }
+}
+
+// An element's bits are those of its row and column, whoever else is there.
+TEST(TensorCoreEmulation, BitsDependOnNeitherOtherRowsNorMultiprocessors) {
+  const Sizes all{264, 2056, 136}, some{8, 2056, 136};
+  const Tensor a = random(1, DType::f16, {all.m, all.k}), b = random(2, DType::f16, {all.k, all.n});
+  const auto product = [&](const Sizes& s, unsigned multiprocessors) {
+    Command command("product", DType::f16, s, {});
+    command.read(a.rows(0, s.m));
+    command.read(b);
+    const std::size_t c = command.write({s.m, s.n});
+    command.run(7, multiprocessors);
+    return get(command.result(c));
+  };
+  std::vector<float> want = product(all, two_clusters);
+  EXPECT_TRUE(same_bits(product(all, 3 * two_clusters), want));
+  want.resize(some.m * some.n);
+  EXPECT_TRUE(same_bits(product(some, two_clusters), want));
 }
 
 TEST(TensorCoreEmulation, TheInputsGradientIsOfTwoProducts) {

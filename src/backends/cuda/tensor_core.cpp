@@ -38,7 +38,7 @@ constexpr unsigned box = 64, tile_m = 128, tile_n = 256, tile_k = 64, cluster = 
 struct Arguments {
   TensorMap a[2] = {}, b[2] = {}, inputs[2] = {}, outputs[3] = {};
   std::uint32_t k_blocks_first = 0, k_blocks = 0, tile_rows = 0, tile_columns = 0;
-  std::uint32_t band = 8;  // see docs/decisions.md
+  std::uint32_t band = 8;  // see docs/decisions.md, and turn_columns in tensor_core.cu
   std::uint32_t keeps_operands = 0;
 };
 static_assert(sizeof(Arguments) == 1216 && sizeof(TensorMap) == 128);
