@@ -46,8 +46,7 @@ class Workspace {
 
 thread_local Workspace workspace;
 
-// ---- packing: `width` rows by `depth` of k become (depth, width); past the operand's last row is anything
-// ----
+// ---- packing: `width` rows by `depth` of k become (depth, width), with anything past the last row ----
 
 // Swaps the off-diagonal blocks of size step: one of the log2(lanes) stages of a transposition.
 template <int step, std::size_t... lane>

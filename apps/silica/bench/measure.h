@@ -56,8 +56,8 @@ struct Effort {
   unsigned repeats = 0;   // 0: 15, or fewer of long ones
 };
 
-// Warms up, then measures the runners in turn, there and back, so that none always follows the same one: who
-// comes after somebody that needed less power has more of it.
+// Warms up, then measures the runners in turn, there and back, so that none always follows the same one and
+// what that leaves behind: caches, heat.
 std::vector<Timing> measure_in_turn(std::span<Runner* const> runners, const Effort& effort);
 
 }  // namespace silica::bench
