@@ -72,8 +72,9 @@ DEVICE float* dynamic_shared() {
 #if __CUDA_ARCH__ >= 800
 // 16 bytes, or 16 zeros.
 DEVICE void copy_async(float* to, const float* from, bool inside) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(u32(__cvta_generic_to_shared(to))),
-               "l"(from), "r"(inside ? 16 : 0));
+  asm volatile(
+      "cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(u32(__cvta_generic_to_shared(to))),
+      "l"(from), "r"(inside ? 16 : 0));
 }
 DEVICE void end_async_group() { asm volatile("cp.async.commit_group;"); }
 // Until no more than the last `count` groups are under way.
@@ -143,6 +144,22 @@ template <class T, u32 width> struct Vector {
   __device__ __forceinline__ void pack(const float* x) {
 #pragma unroll
     for (u32 w = 0; w < words; ++w) part[w / 4].word[w % 4] = T::pack(x + w * T::per_word);
+  }
+
+  // Element e of 16 bits; by selection, as an index that is no constant would put the words into memory.
+  __device__ __forceinline__ u16 half(u32 e) const {
+    u32 found = 0;
+#pragma unroll
+    for (u32 w = 0; w < words; ++w) found = e / 2 == w ? part[w / 4].word[w % 4] : found;
+    return u16(found >> e % 2 * 16);
+  }
+  __device__ __forceinline__ void set_half(u32 e, u16 x) {
+    const u32 shift = e % 2 * 16;
+#pragma unroll
+    for (u32 w = 0; w < words; ++w) {
+      u32& word = part[w / 4].word[w % 4];
+      word = e / 2 == w ? (word & ~(0xffffu << shift)) | u32(x) << shift : word;
+    }
   }
 };
 

@@ -5,13 +5,12 @@
 #include "kernels/map/approximation.h"
 
 // The vectors of each operand that a thread has in flight at once. Threads and blocks a multiprocessor: what
-// was fastest on an H100.
+// was fastest on an H100, and of 16 bits on an H200.
 #ifndef SILICA_VECTORS
 #define SILICA_VECTORS 1
 #endif
 #undef SILICA_BLOCKS
-#define SILICA_BLOCKS \
-  (SILICA_VECTORS == 1 ? small_map_blocks<SILICA_ARGUMENTS> : SILICA_VECTORS == 2 ? 16 : 12)
+#define SILICA_BLOCKS map_blocks<SILICA_ARGUMENTS>
 constexpr u32 vectors = SILICA_VECTORS;
 constexpr u32 map_threads = vectors == 1 ? 128 : 64;
 
@@ -62,11 +61,29 @@ template <class Op> struct HasOrdinary<Op, decltype(void(Op::apply(Ordinary(), 0
   static constexpr bool value = Op::inputs > 0;
 };
 
-SILICA_APPROXIMATION(silu_map, out[0] = rough_silu(in[0], 1.0f, s);)
-SILICA_APPROXIMATION(silu_backward_map, out[0] = rough_silu_derivative(in[0], in[1], s);)
-SILICA_APPROXIMATION(swiglu_map, out[0] = rough_silu(in[0], in[1], s);)
-SILICA_APPROXIMATION(swiglu_backward_map, out[0] = rough_silu_derivative(in[0], in[2] * in[1], s);
-                     out[1] = rough_silu(in[0], in[2], s);)
+SILICA_APPROXIMATION(sigmoid_map, const RoughSigmoid s = rough_sigmoid(in[0]); out[0] = {s.value, s.error};)
+SILICA_APPROXIMATION(tanh_map, out[0] = rough_tanh(in[0]);)
+SILICA_APPROXIMATION(exp_map, out[0] = rough_exp(in[0]);)
+SILICA_APPROXIMATION(sigmoid_backward_map,
+                     out[0] = rough_product(in[1], rough_sigmoid_derivative(fabsf(in[0])));)
+SILICA_APPROXIMATION(tanh_backward_map,
+                     out[0] = rough_product(4.0f * in[1], rough_sigmoid_derivative(2.0f * fabsf(in[0])));)
+SILICA_APPROXIMATION(softplus_backward_map, const RoughSigmoid s = rough_sigmoid(in[0]);
+                     out[0] = rough_product(in[1], {s.value, s.error});)
+SILICA_APPROXIMATION(exp_backward_map, out[0] = rough_product(in[1], rough_exp(in[0]));)
+#define SILICA_GATE(op)                                                                \
+  SILICA_APPROXIMATION(op##_map, out[0] = rough_gated(in[0], 1.0f, op##_gate(in[0]));) \
+  SILICA_APPROXIMATION(op##_backward_map, out[0] = rough_gated_derivative(in[1], op##_gate(in[0]));)
+#define SILICA_GATED(op, f)                                                     \
+  SILICA_APPROXIMATION(op##_map, out[0] = rough_gated(in[0], in[1], f(in[0]));) \
+  SILICA_APPROXIMATION(op##_backward_map, const RoughGate gate = f(in[0]);      \
+                       out[0] = rough_gated_derivative(in[2] * in[1], gate);    \
+                       out[1] = rough_gated(in[0], in[2], gate);)
+SILICA_GATE(silu)
+SILICA_GATE(gelu)
+SILICA_GATE(gelu_tanh)
+SILICA_GATED(swiglu, silu_gate)
+SILICA_GATED(geglu, gelu_gate)
 
 // The larger of |a| and |b|, with either sign; a NaN if one is.
 DEVICE float larger_magnitude(float a, float b) {
@@ -81,8 +98,7 @@ DEVICE float larger_magnitude(float a, float b) {
 
 // ---- the loop ----
 
-// The index of an element of a whole group: where a thread has one vector, the host lets no more than 2^32 be
-// of such groups.
+// The index of an element of a whole group: a thread has one vector only where there are few elements.
 template <u32 of_thread> struct MapIndex {
   using Type = u64;
 };
@@ -110,9 +126,11 @@ constexpr u32 blocks_in_f32 = 16;
 #else
 constexpr u32 blocks_in_f32 = 8;  // a multiprocessor holds fewer than 2048 threads
 #endif
-template <class Arguments> constexpr u32 small_map_blocks = 8;
+template <class Arguments> constexpr u32 map_blocks = vectors == 1 ? 8 : vectors == 2 ? 16 : 10;
 template <int inputs, int outputs>
-constexpr u32 small_map_blocks<MapArguments<F32, F32, inputs, outputs>> = blocks_in_f32;
+constexpr u32 map_blocks<MapArguments<F32, F32, inputs, outputs>> = vectors == 1   ? blocks_in_f32
+                                                                    : vectors == 2 ? 16
+                                                                                   : 12;
 
 template <class Op, class From, class To = From> struct Map {
   static constexpr int inputs = Op::inputs, outputs = Op::outputs;
@@ -147,8 +165,8 @@ template <class Op, class From, class To = From> struct Map {
     for (int j = 0; j < outputs; ++j) word[j] = To::pack(out[j]);
   }
 
-  // The same from an approximation; false where that does not decide the bits.
-  DEVICE bool decide_word(const float (*in)[width], u32 w, u32* word) {
+  // The same from an approximation: its lowest value, and which bits differ in the highest.
+  DEVICE void approximate_word(const float (*in)[width], u32 w, u32* word, u32* differs) {
     constexpr u32 count = To::per_word;
     float low[outputs][count], high[outputs][count];
 #pragma unroll
@@ -164,13 +182,33 @@ template <class Op, class From, class To = From> struct Map {
         high[j][e] = result[j].value + result[j].error;
       }
     }
-    bool decided = true;
+    *differs = 0;
 #pragma unroll
     for (int j = 0; j < outputs; ++j) {
       word[j] = To::pack(low[j]);
-      decided = decided && word[j] == To::pack(high[j]);
+      *differs |= word[j] ^ To::pack(high[j]);
     }
-    return decided;
+  }
+
+  // The elements whose bits differ, by the formula. Each thread of a warp takes one of its own at a time,
+  // whichever that is, so the warp seldom goes through it twice.
+  DEVICE void decide(const Vector<From, width>* x, const u32* differs, Vector<To, width>* y, float s) {
+    u32 undecided = 0;
+#pragma unroll
+    for (u32 e = 0; e < width; ++e) {
+      if ((differs[e / 2] >> e % 2 * 16 & 0xffffu) != 0) undecided |= 1u << e;
+    }
+#pragma unroll 1
+    while (undecided != 0) {
+      const u32 e = u32(__ffs(int(undecided))) - 1;
+      undecided &= undecided - 1;
+      float one[inputs + 1];
+#pragma unroll
+      for (int j = 0; j < inputs; ++j) one[j] = From::load(x[j].half(e));
+      const Results<outputs> result = apply<false>(one, s);
+#pragma unroll
+      for (int j = 0; j < outputs; ++j) y[j].set_half(e, To::store(result.value[j]));
+    }
   }
 
   template <bool is_ordinary>
@@ -178,14 +216,24 @@ template <class Op, class From, class To = From> struct Map {
 #pragma unroll
     for (u32 w = 0; w < Vector<To, width>::words; ++w) {
       u32 word[outputs];
-      if constexpr (decides) {
-        if (!decide_word(in, w, word)) compute_word<is_ordinary>(in, w, s, word);
-      } else {
-        compute_word<is_ordinary>(in, w, s, word);
-      }
+      compute_word<is_ordinary>(in, w, s, word);
 #pragma unroll
       for (int j = 0; j < outputs; ++j) y[j].part[w / 4].word[w % 4] = word[j];
     }
+  }
+
+  // True where that is all.
+  DEVICE bool approximate_words(const float (*in)[width], Vector<To, width>* y, u32* differs) {
+    u32 any = 0;
+#pragma unroll
+    for (u32 w = 0; w < Vector<To, width>::words; ++w) {
+      u32 word[outputs];
+      approximate_word(in, w, word, &differs[w]);
+      any |= differs[w];
+#pragma unroll
+      for (int j = 0; j < outputs; ++j) y[j].part[w / 4].word[w % 4] = word[j];
+    }
+    return any == 0;
   }
 
   DEVICE bool all_ordinary(const float* x) {
@@ -199,10 +247,15 @@ template <class Op, class From, class To = From> struct Map {
     float in[inputs + 1][width];
 #pragma unroll
     for (int j = 0; j < inputs; ++j) x[j].unpack(in[j]);
-    if constexpr (HasOrdinary<Op>::value && !decides) {
-      if (all_ordinary(in[0])) return compute_words<true>(in, y, s);
+    if constexpr (decides) {
+      u32 differs[Vector<To, width>::words];
+      if (!approximate_words(in, y, differs)) decide(x, differs, y, s);
+    } else {
+      if constexpr (HasOrdinary<Op>::value) {
+        if (all_ordinary(in[0])) return compute_words<true>(in, y, s);
+      }
+      compute_words<false>(in, y, s);
     }
-    compute_words<false>(in, y, s);
   }
 
   DEVICE void whole_group(const Arguments& a) {
@@ -258,15 +311,15 @@ struct ZeroArguments {
   u64 n;
 };
 
-constexpr u32 words_per_thread = 4;
-constexpr u32 bytes_tile = map_threads * words_per_thread * 16;
+constexpr u32 bytes_threads = 64, words_per_thread = 4;
+constexpr u32 bytes_tile = bytes_threads * words_per_thread * 16;
 
 template <class Word> DEVICE void copy_words(const CopyArguments& a, u64 begin, u64 end) {
   const Word* x = reinterpret_cast<const Word*>(a.x);
   Word* y = reinterpret_cast<Word*>(a.y);
   const u64 first = begin / sizeof(Word) + threadIdx.x, last = end / sizeof(Word);
 #pragma unroll 4
-  for (u64 i = first; i < last; i += map_threads) y[i] = x[i];
+  for (u64 i = first; i < last; i += bytes_threads) y[i] = x[i];
 }
 
 DEVICE void whole_copy(const CopyArguments& a, u64 begin) {
@@ -274,9 +327,9 @@ DEVICE void whole_copy(const CopyArguments& a, u64 begin) {
   Words4* y = reinterpret_cast<Words4*>(a.y + begin) + threadIdx.x;
   Words4 word[words_per_thread];
 #pragma unroll
-  for (u32 v = 0; v < words_per_thread; ++v) word[v] = x[v * map_threads];
+  for (u32 v = 0; v < words_per_thread; ++v) word[v] = x[v * bytes_threads];
 #pragma unroll
-  for (u32 v = 0; v < words_per_thread; ++v) y[v * map_threads] = word[v];
+  for (u32 v = 0; v < words_per_thread; ++v) y[v * bytes_threads] = word[v];
 }
 
 DEVICE void copy_bytes(const CopyArguments& a) {
@@ -290,12 +343,12 @@ DEVICE void copy_bytes(const CopyArguments& a) {
 DEVICE void zero_bytes(const ZeroArguments& a) {
   const u64 begin = group() * bytes_tile, end = least(begin + bytes_tile, a.n);
   if ((reinterpret_cast<u64>(a.y) | end) % 16 == 0) {
-    for (u64 i = begin / 16 + threadIdx.x; i < end / 16; i += map_threads) {
+    for (u64 i = begin / 16 + threadIdx.x; i < end / 16; i += bytes_threads) {
       reinterpret_cast<Words4*>(a.y)[i] = Words4{{0, 0, 0, 0}};
     }
     return;
   }
-  for (u64 i = begin + threadIdx.x; i < end; i += map_threads) a.y[i] = 0;
+  for (u64 i = begin + threadIdx.x; i < end; i += bytes_threads) a.y[i] = 0;
 }
 
 SILICA_DEFINE_ENTRY

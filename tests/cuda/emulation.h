@@ -51,13 +51,23 @@ inline float __fmaf_rn(float a, float b, float c) { return __builtin_fmaf(a, b, 
 inline float __fsqrt_rn(float x) { return __builtin_sqrtf(x); }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __frcp_rn(float x) { return 1.0f / x; }
-// As far off as the hardware's may be, this way and that; what would be subnormal is 0.
-inline float emulated_error(float exact, float relative) {
+// As far off as the hardware's may be, this way and that (0), or always one way; what would be subnormal is
+// 0.
+struct EmulatedDirections {
+  int exp2 = 0, reciprocal = 0;
+};
+inline EmulatedDirections emulated_directions;
+inline float emulated_error(float exact, float relative, int direction) {
   if (__builtin_fabsf(exact) < 0x1p-126f) return __builtin_copysignf(0.0f, exact);
-  return exact * (__float_as_uint(exact) % 2 == 0 ? 1.0f + relative : 1.0f - relative);
+  const bool up = direction == 0 ? __float_as_uint(exact) % 2 == 0 : direction > 0;
+  return exact * (up ? 1.0f + relative : 1.0f - relative);
 }
-inline float rough_exp2(float x) { return emulated_error(__builtin_exp2f(x), 0x1p-22f); }
-inline float rough_reciprocal(float x) { return emulated_error(1.0f / x, 0x1p-23f); }
+inline float rough_exp2(float x) {
+  return emulated_error(__builtin_exp2f(x), 0x1p-22f, emulated_directions.exp2);
+}
+inline float rough_reciprocal(float x) {
+  return emulated_error(1.0f / x, 0x1p-23f, emulated_directions.reciprocal);
+}
 inline int __ffs(int x) { return __builtin_ffs(x); }
 
 // Shared memory of the launch, and copies into it, which are done at once.

@@ -106,9 +106,9 @@ TEST(Emulation, HasEveryKernelOfTheCpu) {
   EXPECT_EQ(cuda::catalogue().size(), device.kernels().names().size() + few_rows);
 }
 
-// A thread with one vector has 32 bits for an index.
-TEST(Emulation, WholeGroupsEndWhereAnIndexDoes) {
-  constexpr std::uint64_t n = std::uint64_t{1} << 33, group = 128 * 8;
+// Groups that move 16 bytes at a time: all whole ones, however many, or none.
+TEST(Emulation, WholeGroups) {
+  constexpr std::uint64_t n = (std::uint64_t{1} << 33) + 1;
   for (const bool aligned : {true, false}) {
     alignas(8) std::array<std::byte, max_argument_bytes> arguments{};
     if (!aligned) arguments[0] = std::byte{4};
@@ -120,9 +120,10 @@ TEST(Emulation, WholeGroupsEndWhereAnIndexDoes) {
       EXPECT_EQ(choice.block.size(), operands * 8 + 16);
       return std::uint64_t{whole};
     };
-    EXPECT_EQ(whole_of("map.swiglu_backward.bf16", 5) * group, aligned ? n / 2 : 0);
-    // Four vectors in blocks of 64 threads are as many elements; their indices have 64 bits.
-    EXPECT_EQ(whole_of("map.silu.f32", 2) * group, aligned ? n : 0);
+    // In blocks of 64 threads, of as many vectors of 16 bytes.
+    EXPECT_EQ(whole_of("map.swiglu_backward.bf16", 5), aligned ? n / (64 * 2 * 8) : 0);
+    EXPECT_EQ(whole_of("map.silu.bf16", 2), aligned ? n / (64 * 4 * 8) : 0);
+    EXPECT_EQ(whole_of("map.silu.f32", 2), aligned ? n / (64 * 4 * 4) : 0);
   }
 }
 

@@ -31,10 +31,9 @@ constexpr std::uint64_t large_wide_map = std::uint64_t{1} << 20;  // in f32, fiv
 
 Choice choose_map(const CatalogueRow& row, const Request& request) {
   const std::size_t width = row.offset;  // of a vector, in elements
-  const std::size_t elements = row.operands > 3 ? 8 : 16;
-  const bool is_wide = row.operands > 3 && width == 4;
-  const bool is_large = request.grid.x >= (is_wide ? large_wide_map : large_map);
-  const std::size_t vectors = is_large ? elements / width : 1;
+  const bool has_many = row.operands > 3;
+  const bool is_large = request.grid.x >= (has_many && width == 4 ? large_wide_map : large_map);
+  const std::size_t vectors = !is_large ? 1 : has_many ? 2 : 4;
   Choice choice = row.base;
   choice.defines = message("#define SILICA_VECTORS ", vectors, "\n");
   choice.threads = vectors == 1 ? 128 : 64;
@@ -45,10 +44,7 @@ Choice choose_map(const CatalogueRow& row, const Request& request) {
   choice.block.assign(request.arguments, request.arguments + whole_at + sizeof(std::uint32_t));
   std::uint64_t places = 0;
   for (std::size_t i = 0; i < row.operands; ++i) places |= word_at(request, i * sizeof places);
-  // Where a thread has one vector the kernel's indices have 32 bits; what is beyond goes one by one.
-  const std::uint64_t most = vectors == 1 ? std::uint64_t{1} << 32 : request.grid.x;
-  const auto whole =
-      static_cast<std::uint32_t>(places % 16 == 0 ? std::min(request.grid.x, most) / group : 0);
+  const auto whole = static_cast<std::uint32_t>(places % 16 == 0 ? request.grid.x / group : 0);
   std::memcpy(choice.block.data() + whole_at, &whole, sizeof whole);
   return choice;
 }
@@ -101,7 +97,7 @@ void add_map_family(std::vector<CatalogueRow>& rows) {
   rows.push_back(map_row("cast.f16.bf16", "cast_map", "F16, BF16", 8, 2));
   rows.push_back(map_row("cast.bf16.f32", "cast_map", "BF16, F32", 8, 2));
   rows.push_back(map_row("cast.bf16.f16", "cast_map", "BF16, F16", 8, 2));
-  constexpr std::size_t bytes_threads = 128, bytes_tile = bytes_threads * 64;
+  constexpr std::size_t bytes_threads = 64, bytes_tile = bytes_threads * 64;
   rows.push_back(
       {"map.copy", choose_tiles, {"map", "copy_bytes", "CopyArguments", "", bytes_threads, 0}, bytes_tile});
   rows.push_back(
@@ -249,9 +245,10 @@ struct Panels {
   const MatmulSizes s;
 };
 
-// The kernel of few_rows.h, in elements of `type`: of one factor, or of two and swiglu.
+// The kernel of few_rows.h, in elements of `type`: of one factor, or of two and swiglu. places: the addresses
+// of what it reads, in one word.
 Choice choose_few_rows(const Choice& base, const MatmulSizes& s, std::string_view type, int architecture,
-                       std::uint64_t factors = 1) {
+                       std::uint64_t places, std::uint64_t factors = 1) {
   constexpr std::uint64_t k_block = 256, columns = 8, blocks_of_warp = 4, line = 36, kib = 1024;
   const std::uint64_t blocks = ceil_div(s.k, k_block), lines = 32 + blocks_of_warp * s.m;
   const auto shared_bytes = [&](unsigned warps) {
@@ -262,8 +259,10 @@ Choice choose_few_rows(const Choice& base, const MatmulSizes& s, std::string_vie
   const std::uint64_t most_shared = (architecture < 80 ? 48 : has_much ? 160 : 96) * kib;
   unsigned warps = 1;
   while (warps < 8 && warps * blocks_of_warp < blocks && shared_bytes(2 * warps) <= most_shared) warps *= 2;
+  const bool wide = places % 16 == 0 && s.k % (type == "F32" ? 4 : 8) == 0;
   Choice choice = base;
-  choice.function = message("FewRows<", type, ", ", factors, ", ", s.m, ", ", warps, ">::run_group");
+  choice.function =
+      message("FewRows<", type, ", ", factors, ", ", s.m, ", ", warps, ", ", wide ? 1 : 0, ">::run_group");
   choice.arguments = message("FewRowsArguments<", type, ", ", factors, ">");
   choice.threads = warps * 32;
   choice.blocks = ceil_div(s.n, columns / factors);
@@ -275,14 +274,15 @@ Choice choose_few_rows(const Choice& base, const MatmulSizes& s, std::string_vie
 Choice choose_half_rows(const CatalogueRow& row, const Request& request) {
   MatmulSizes s{};
   std::memcpy(&s, request.arguments, sizeof s);
-  return choose_few_rows(row.base, s, row.base.arguments, request.architecture);
+  return choose_few_rows(row.base, s, row.base.arguments, request.architecture, s.a | s.b);
 }
 
 // Behind x come two factors instead of one.
 Choice choose_few_rows_pair(const CatalogueRow& row, const Request& request) {
   MatmulSizes s{};
   std::memcpy(&s, request.arguments + sizeof s.a, sizeof s);
-  return choose_few_rows(row.base, s, row.base.arguments, request.architecture, 2);
+  return choose_few_rows(row.base, s, row.base.arguments, request.architecture,
+                         word_at(request, 0) | s.a | s.b, 2);
 }
 
 Choice choose_matmul(const CatalogueRow& row, const Request& request) {
@@ -290,7 +290,7 @@ Choice choose_matmul(const CatalogueRow& row, const Request& request) {
   MatmulSizes s{};
   std::memcpy(&s, request.arguments, sizeof s);
   if (request.grid.z == 1 && kernels::is_few_rows(s.m, s.k, s.transpose_a != 0, s.transpose_b != 0))
-    return choose_few_rows(row.base, s, "F32", request.architecture);
+    return choose_few_rows(row.base, s, "F32", request.architecture, s.a | s.b);
   if (Panels panels(s); panels.fits(request)) return panels.choose(row.base, request.scratch);
   Choice choice = row.base;
   choice.defines = message("#define SILICA_TRANSPOSE_A ", s.transpose_a, "\n#define SILICA_TRANSPOSE_B ",
