@@ -23,7 +23,7 @@ constexpr float rough_unit = 1.1920929e-7f;  // 2^-23
 // Below it no rounding error of an intermediate result counts. Zeros and what is as small are left to the
 // exact formula.
 constexpr float rough_floor = 7.88860905e-31f;  // 2^-100
-// More than is lost of a factor when what is below 2^-126 becomes 0.
+// More than is lost where a sigmoid below 2^-126 becomes 0: at most 237 * 2^-126, of gelu_tanh'.
 constexpr float rough_lost = 6.01853108e-36f;  // 2^-117
 
 struct Rough {
@@ -41,10 +41,10 @@ DEVICE Rough rough_exp(float x) {
   return {y, fma_(y, fma_(fabsf(x), rough_unit, 8 * rough_unit), rough_floor)};
 }
 
-// s = sigmoid(x), how far at most it is off, and 1 - s: 3.5, and 0.6 |x| from the reduction, in s as in 1 -
-// s. of_x: that, and what x itself is off, relatively. The rest of 8 is for what comes after.
+// sigmoid(x), how far at most it is off, and 1 - sigmoid(x): 3.5, and 0.6 |x| from the reduction, in either.
+// of_x: that, and what x itself is off, relatively. The rest of 8 is for what comes after.
 struct RoughSigmoid {
-  float value, error, rest;
+  float value, error, complement;
 };
 DEVICE RoughSigmoid rough_sigmoid(float x, float of_x = rough_unit) {
   const float t = rough_exp2(x * -1.44269502f), s = rough_reciprocal(1.0f + t);
@@ -54,7 +54,7 @@ DEVICE RoughSigmoid rough_sigmoid(float x, float of_x = rough_unit) {
 // s (1 - s), for an |x|: where s is at least 1/2.
 DEVICE Rough rough_sigmoid_derivative(float x) {
   const RoughSigmoid s = rough_sigmoid(x);
-  return {s.value * s.rest, fma_(s.rest, s.error + s.error, rough_lost)};
+  return {s.value * s.complement, fma_(s.complement, s.error + s.error, rough_lost)};
 }
 
 // (1 - t) / (1 + t), where t = e^-2|x|. 2 of 1 is what t's errors make of the difference.
@@ -69,10 +69,11 @@ struct RoughGate {
   Rough value, slope;
 };
 
-// f = sigmoid(y), x f' = s (1 - s) x_dy, which is off by no more than s is, times twice x_dy (1 - s)
-DEVICE RoughGate logistic_gate(float y, float x_dy, float of_y) {
+// f = s = sigmoid(y), x f' = s v, where v = x y' (1 - s): off by no more than s is, times 2 |v|. x_slope: x
+// y'
+DEVICE RoughGate logistic_gate(float y, float x_slope, float of_y) {
   const RoughSigmoid s = rough_sigmoid(y, of_y);
-  const float v = x_dy * s.rest;
+  const float v = x_slope * s.complement;
   return {{s.value, s.error}, {v * s.value, fabsf(v) * (s.error + s.error)}};
 }
 DEVICE RoughGate silu_gate(float x) { return logistic_gate(x, x, rough_unit); }

@@ -137,7 +137,7 @@ template <class Op, class From, class To = From> struct Map {
   // What fills 16 bytes of the narrower dtype.
   static constexpr u32 width = 4 * (From::per_word < To::per_word ? To::per_word : From::per_word);
   static constexpr u32 tile = map_threads * vectors * width;
-  static constexpr bool decides = To::per_word == 2 && Approximation<Op>::exists;
+  static constexpr bool decides = From::per_word == 2 && To::per_word == 2 && Approximation<Op>::exists;
   using Arguments = MapArguments<From, To, inputs, outputs>;
   using Index = MapIndex<vectors>::Type;
 

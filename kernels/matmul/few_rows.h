@@ -29,6 +29,7 @@ template <class T, u32 factors, u32 rows, u32 warps, bool wide> struct FewRows {
   DEVICE u32 warp() { return threadIdx.x / warp_size; }
 
   // Where the lines begin that a warp takes next, in the first of the blocks that it multiplies side by side.
+  // Places along k have 32 bits: is_few_rows() (matmul.h) lets none be longer.
   DEVICE u32 next(u32 p) {
     p += line;
     return p % k_block == 0 ? p + (warps * blocks - 1) * k_block : p;

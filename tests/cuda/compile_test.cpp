@@ -29,7 +29,7 @@ std::vector<Arguments> argument_blocks(const CatalogueRow& row) {
   if (row.name.find(".few_rows.") != row.name.npos) {
     const std::size_t skip = row.name.starts_with("feed_forward.") ? 8 : 0;  // a fourth operand
     for (const std::uint64_t m : {1u, 4u}) {
-      for (const std::uint64_t k : {256u, 4096u}) {
+      for (const std::uint64_t k : {256u, 257u, 4096u, 5000u}) {
         const kernels::MatmulArguments arguments{nullptr, nullptr, nullptr, m, 516, k, 0, 1};
         std::memcpy(blocks.emplace_back(Arguments{}).data() + skip, &arguments, sizeof arguments);
       }
@@ -40,7 +40,7 @@ std::vector<Arguments> argument_blocks(const CatalogueRow& row) {
     for (const std::uint32_t transposes : {0u, 1u, 2u, 3u}) {
       for (const std::uint64_t n : {516u, 515u}) {  // wide, and not
         for (const std::uint64_t m : {1u, 4u, 8u, 512u}) {
-          for (const std::uint64_t k : {256u, 512u, 1024u, 2048u}) {
+          for (const std::uint64_t k : {256u, 257u, 512u, 1024u, 2048u, 4096u, 5000u}) {
             const kernels::MatmulArguments arguments{nullptr, nullptr, nullptr,        m,
                                                      n,       k,       transposes & 1, transposes >> 1};
             std::memcpy(blocks.emplace_back(Arguments{}).data(), &arguments, sizeof arguments);

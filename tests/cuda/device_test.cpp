@@ -61,6 +61,29 @@ TEST_F(Cuda, EveryOpReplayed) {
   for (const OpCase& op : op_cases()) expect_same(op.name, op.encode, 3);
 }
 
+// As many as have several vectors a thread.
+TEST_F(Cuda, LargeElementwise) {
+  constexpr std::size_t n = (std::size_t{1} << 22) + 13;
+  const Device cpu = Device::open("cpu"), devices[] = {*cuda_device(), cpu};
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    Tensors in[2];
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+      const std::vector<float> values = rounded(Random(seed).floats(n, -15.0f, 15.0f), dtype);
+      for (std::size_t d = 0; d < 2; ++d) in[d].push_back(make(devices[d], dtype, {n}, values));
+    }
+    for (const ElementwiseOp& op : elementwise_ops()) {
+      Tensors out[2];
+      for (std::size_t d = 0; d < 2; ++d) {
+        for (std::size_t i = 0; i < op.outputs; ++i) out[d].emplace_back(devices[d], dtype, Shape{n});
+        run(devices[d], [&](CommandEncoder& e) { op.encode(e, in[d], out[d]); });
+      }
+      for (std::size_t i = 0; i < op.outputs; ++i)
+        EXPECT_TRUE(bytes_of(out[0][i]) == bytes_of(out[1][i]))
+            << op.name << " " << to_string(dtype) << ", output " << i;
+    }
+  }
+}
+
 TEST_F(Cuda, TrainingSteps) { expect_same("training", encode_step, 20); }
 
 TEST_F(Cuda, MatmulSizes) {

@@ -57,16 +57,16 @@ struct EmulatedDirections {
   int exp2 = 0, reciprocal = 0;
 };
 inline EmulatedDirections emulated_directions;
-inline float emulated_error(float exact, float relative, int direction) {
-  if (__builtin_fabsf(exact) < 0x1p-126f) return __builtin_copysignf(0.0f, exact);
-  const bool up = direction == 0 ? __float_as_uint(exact) % 2 == 0 : direction > 0;
-  return exact * (up ? 1.0f + relative : 1.0f - relative);
+inline float emulated_error(double exact, double relative, int direction) {
+  if (__builtin_fabs(exact) < 0x1p-126) return float(__builtin_copysign(0.0, exact));
+  const bool up = direction == 0 ? __float_as_uint(float(exact)) % 2 == 0 : direction > 0;
+  return float(exact * (up ? 1.0 + relative : 1.0 - relative));
 }
 inline float rough_exp2(float x) {
-  return emulated_error(__builtin_exp2f(x), 0x1p-22f, emulated_directions.exp2);
+  return emulated_error(__builtin_exp2(x), 0x1p-22, emulated_directions.exp2);
 }
 inline float rough_reciprocal(float x) {
-  return emulated_error(1.0f / x, 0x1p-23f, emulated_directions.reciprocal);
+  return emulated_error(1.0 / x, 0x1p-23, emulated_directions.reciprocal);
 }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 

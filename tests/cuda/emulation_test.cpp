@@ -190,14 +190,26 @@ TEST(Emulation, ElementwiseSpecialValuesAndInPlace) {
 TEST(Emulation, LargeElementwise) {
   constexpr std::size_t n = (std::size_t{1} << 22) + 5;
   constexpr Order one[] = {Order::forward};
-  expect_same(
-      "silu",
-      [](CommandEncoder& e) {
-        const Tensor x = random_tensor(e, 1, {n}, -90.0f, 90.0f), y = result(e, {n});
-        silu(e, x, y);
-        return Tensors{y};
-      },
-      h100, one);
+  const std::pair<std::string, DType> cases[] = {{"silu", DType::f32},
+                                                 {"swiglu_backward", DType::f32},
+                                                 {"silu_backward", DType::f16},
+                                                 {"swiglu_backward", DType::bf16}};
+  for (const auto& [name, dtype] : cases) {
+    const auto op = std::ranges::find(elementwise_ops(), name, &ElementwiseOp::name);
+    ASSERT_NE(op, elementwise_ops().end());
+    expect_same(
+        name,
+        [&](CommandEncoder& e) {
+          Tensors in;
+          for (std::size_t i = 0; i < op->inputs; ++i)
+            in.push_back(
+                make(e.device(), dtype, {n}, rounded(Random(i + 1).floats(n, -30.0f, 30.0f), dtype)));
+          const Tensors out(in.begin(), in.begin() + static_cast<std::ptrdiff_t>(op->outputs));  // in place
+          op->encode(e, in, out);
+          return out;
+        },
+        h100, one);
+  }
 }
 
 TEST(Emulation, BytesOfEveryAlignment) {
