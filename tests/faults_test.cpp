@@ -393,9 +393,11 @@ TEST_P(Faults, BytesBeyond32Bits) {
 // ---- "Fast-math, TF32 and library calls make CPU and GPU disagree, and each run differ."
 
 TEST_P(Faults, EveryOpGivesTheSameBitsHoweverTheDeviceIsOpened) {
+  const std::vector<DeviceOptions> ways = configurations(GetParam());
+  if (ways.size() == 1) GTEST_SKIP() << "there is one way to open " << GetParam();
   std::vector<std::vector<std::vector<float>>> want;
   for (const OpCase& op : op_cases()) want.push_back(run_case(device(), op).outputs);
-  for (const DeviceOptions& options : configurations(GetParam())) {
+  for (const DeviceOptions& options : ways) {
     const Device opened = Device::open(GetParam(), options);
     for (std::size_t k = 0; k < want.size(); ++k) {
       const OpCase& op = op_cases()[k];

@@ -90,8 +90,8 @@ TEST_P(Map, F32AtSpecialValues) {
 
 // A kernel may take a shorter way through elements of which none is extreme.
 TEST_P(Map, AnExtremeElementChangesNoOther) {
-  for (const std::string_view isa : {"baseline", "avx2", "avx512"}) {
-    const Device device = Device::open(GetParam(), {.threads = 1, .max_isa = isa});
+  for (const DeviceOptions& options : configurations(GetParam())) {
+    const Device device = Device::open(GetParam(), options);
     for (const ElementwiseOp& op : elementwise_ops()) {
       std::vector<std::vector<float>> in;
       for (std::size_t i = 0; i < op.inputs; ++i)
@@ -102,7 +102,7 @@ TEST_P(Map, AnExtremeElementChangesNoOther) {
       auto mixed = apply(device, op, DType::f32, in);
       for (std::size_t k = 0; k < op.outputs; ++k) {
         for (std::size_t i = 0; i < in[0].size(); i += 50) plain[k][i] = mixed[k][i];
-        EXPECT_TRUE(same_bits(plain[k], mixed[k])) << op.name << " " << isa;
+        EXPECT_TRUE(same_bits(plain[k], mixed[k])) << op.name << ", " << to_text(options);
       }
     }
   }
