@@ -69,8 +69,8 @@ struct RoughGate {
   Rough value, slope;
 };
 
-// f = s = sigmoid(y), x f' = s v, where v = x y' (1 - s): off by no more than s is, times 2 |v|. x_slope: x
-// y'
+// f = s = sigmoid(y), x f' = s v, where v = x y' (1 - s), which is off by no more than s is, times 2 |v|.
+// x_slope is x y'.
 DEVICE RoughGate logistic_gate(float y, float x_slope, float of_y) {
   const RoughSigmoid s = rough_sigmoid(y, of_y);
   const float v = x_slope * s.complement;
