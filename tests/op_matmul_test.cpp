@@ -87,8 +87,9 @@ TEST_P(Matmul, SizesAroundTilesAndBlocks) {
 
 TEST_P(Matmul, LongAndThin) {
   Random random(3);
-  const std::size_t shapes[][3] = {{1, 1, 20'000}, {1, 5000, 3},   {5000, 1, 3}, {300, 200, 1},
-                                   {257, 130, 65}, {96, 1300, 26}, {32, 3900, 5}};
+  const std::size_t shapes[][3] = {{1, 1, 20'000}, {1, 5000, 3},   {5000, 1, 3},
+                                   {300, 200, 1},  {257, 130, 65}, {96, 1300, 26},
+                                   {32, 3900, 5},  {1, 4200, 19},  {3, 4200, 10}};
   for (const auto& [m, n, k] : shapes) {
     const Matrix a = random_matrix(random, m, k), b = random_matrix(random, k, n), want = naive(a, b);
     for (const MatmulOptions& options : all_options) {

@@ -48,20 +48,38 @@ thread_local Workspace workspace;
 
 // ---- packing: `width` rows by `depth` of k become (depth, width), with anything past the last row ----
 
-// Swaps the off-diagonal blocks of size step: one of the log2(lanes) stages of a transposition.
-template <int step, std::size_t... lane>
-SILICA_INLINE void exchange(Vector& x, Vector& y, std::index_sequence<lane...>) {
-  const Vector low = __builtin_shufflevector(x, y, (lane & step ? lanes + lane - step : lane)...);
-  y = __builtin_shufflevector(x, y, (lane & step ? lanes + lane : lane + step)...);
-  x = low;
+// Of the units of (x, y) within each span of lanes the even ones, and the odd ones; a unit has `size` lanes.
+template <int size, int span, std::size_t... lane>
+SILICA_INLINE void deal(Vector& x, Vector& y, std::index_sequence<lane...>) {
+  constexpr auto from = [](std::size_t to, std::size_t odd) {
+    constexpr std::size_t units = span / size;
+    const std::size_t unit = to % span / size * 2 + odd;
+    return static_cast<int>(unit / units * lanes + to / span * span + unit % units * size + to % size);
+  };
+  const Vector even = __builtin_shufflevector(x, y, from(lane, 0)...);
+  y = __builtin_shufflevector(x, y, from(lane, 1)...);
+  x = even;
 }
 
-template <int step> SILICA_INLINE void transpose(Vector (&x)[lanes]) {
-  SILICA_UNROLL
-  for (int i = 0; i < lanes; ++i) {
-    if (!(i & step)) exchange<step>(x[i], x[i + step], std::make_index_sequence<lanes>());
+// Vectors x[0], x[step], ..., as many as a span has units: their units are transposed.
+template <int size, int span, int step> SILICA_INLINE void transpose_units(Vector* x) {
+  constexpr auto all = std::make_index_sequence<lanes>();
+  deal<size, span>(x[0], x[step], all);
+  if constexpr (span / size == 4) {
+    deal<size, span>(x[2 * step], x[3 * step], all);
+    deal<size, span>(x[0], x[2 * step], all);
+    deal<size, span>(x[step], x[3 * step], all);
   }
-  if constexpr (step > 1) transpose<step / 2>(x);
+}
+
+// First within 128 bits, then units of 128 bits: one instruction each.
+SILICA_INLINE void transpose(Vector (&x)[lanes]) {
+  SILICA_UNROLL
+  for (int i = 0; i < lanes; i += 4) transpose_units<1, 4, 1>(x + i);
+  if constexpr (lanes > 4) {
+    SILICA_UNROLL
+    for (int i = 0; i < 4; ++i) transpose_units<4, lanes, 4>(x + i);
+  }
 }
 
 // `count` rows that are contiguous in k; past the operand's last row, the last again.
@@ -87,7 +105,7 @@ template <int count> struct Rows {
       SILICA_UNROLL
       for (uint64_t i = 0; i < count; ++i) x[i] = load(part[i]);
     }
-    transpose<lanes / 2>(x);
+    transpose(x);
     return least(lanes, p_end - p);
   }
 };
