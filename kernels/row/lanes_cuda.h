@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Sums and maxima of a row, in CUDA, in the order of lanes_cpp.h: element i goes to lane i mod 256,
 // ascending; the lanes are folded in halves. A group has one row, and a team of threads holds the 256 lanes.
+// What is no sum may be computed by any thread.
 #pragma once
 
 #include "kernels/cuda.h"
@@ -13,6 +14,7 @@ constexpr u32 lanes = 256;
 template <class T> struct BlockTeam {
   using Type = T;
   static constexpr u32 threads = 256, width = 1, parts = 1;
+  static constexpr bool keeps = false;
 
   template <class Fold> DEVICE float fold(const float* lane, Fold combine) {
     __shared__ float all[lanes];
@@ -35,11 +37,17 @@ template <class T> struct BlockTeam {
   }
 };
 
+// The same, which reads a row from memory once: the rows of row_of() are kept in the launch's shared memory.
+template <class T> struct KeepingTeam : BlockTeam<T> {
+  static constexpr bool keeps = true;
+};
+
 // One warp, for short rows. A thread has runs of 16 bytes: of f32, thread t has lanes 4t to 4t + 3 and 128 +
 // 4t to 128 + 4t + 3; of a half, lanes 8t to 8t + 7.
 template <class T> struct WarpTeam {
   using Type = T;
   static constexpr u32 threads = 32, width = 4 * T::per_word, parts = lanes / (threads * width);
+  static constexpr bool keeps = false;
 
   // Both partners of an exchange add the same two numbers, so they agree on the sum.
   template <class Fold> DEVICE float fold(const float* lane, Fold combine) {
@@ -70,48 +78,63 @@ struct Larger {
   __device__ __forceinline__ float operator()(float a, float b) const { return select_(b > a, b, a); }
 };
 
-// ---- a thread's part of a row: runs of `width` elements ----
+// ---- rows, which move 16 bytes at a time where they can: `runs`
 
 template <class Team> using ElementOf = typename Team::Type::Element;
+template <class Team> constexpr u32 run_length = 4 * Team::Type::per_word;
 
-template <class Team> struct Run {
-  float value[Team::width];
-};
-
-// What all operands of a row allow: whole runs may move as one.
+// What all operands of a row allow.
 template <class Team, class... Pointers> DEVICE bool moves_runs(u64 cols, Pointers... operands) {
-  return Team::width > 1 && cols % Team::width == 0 && (is_aligned(operands) && ...);
+  return cols % run_length<Team> == 0 && (is_aligned(operands) && ...);
 }
 
-template <class Team> DEVICE Run<Team> load(const ElementOf<Team>* x, u64 i, u32 count, bool runs) {
-  Run<Team> run;
-  if constexpr (Team::width > 1) {
-    if (runs) {
-      Vector<typename Team::Type, Team::width> all;
-      all.load(x + i);
-      all.unpack(run.value);
-      return run;
-    }
+// The group's row of an operand that is read several times, the which-th such; await_rows() comes before it
+// is read. All of it is under way at once.
+template <class Team>
+DEVICE const ElementOf<Team>* row_of(const ElementOf<Team>* operand, u64 cols, u32 which = 0) {
+  const ElementOf<Team>* const row = operand + group() * cols;
+  if constexpr (!Team::keeps) return row;
+  constexpr u32 run = run_length<Team>;
+  auto* const kept = reinterpret_cast<ElementOf<Team>*>(dynamic_shared()) + which * ceil_div(cols, run) * run;
+  if (moves_runs<Team>(cols, operand)) {
+    for (u64 i = threadIdx.x * run; i < cols; i += Team::threads * run)
+      copy_async(reinterpret_cast<float*>(kept + i), reinterpret_cast<const float*>(row + i), true);
+  } else {
+    for (u64 i = threadIdx.x; i < cols; i += Team::threads) kept[i] = row[i];
+  }
+  return kept;
+}
+
+template <class Team> DEVICE void await_rows() {
+  if constexpr (Team::keeps) {
+    end_async_group();
+    wait_async_groups<0>();
+    __syncthreads();
+  }
+}
+
+// `length` elements.
+template <u32 length> struct Run {
+  float value[length];
+};
+
+template <class Team> DEVICE Run<run_length<Team>> load_run(const ElementOf<Team>* x, u64 i) {
+  Vector<typename Team::Type, run_length<Team>> all;
+  all.load(x + i);
+  Run<run_length<Team>> run;
+  all.unpack(run.value);
+  return run;
+}
+
+// Elements i to i + count, and zeros.
+template <class Team> DEVICE Run<Team::width> load(const ElementOf<Team>* x, u64 i, u32 count, bool runs) {
+  Run<Team::width> run;
+  if constexpr (Team::width == run_length<Team>) {
+    if (runs) return load_run<Team>(x, i);
   }
 #pragma unroll
   for (u32 j = 0; j < Team::width; ++j) run.value[j] = j < count ? Team::Type::load(x[i + j]) : 0.0f;
   return run;
-}
-
-template <class Team>
-DEVICE void store(ElementOf<Team>* y, u64 i, u32 count, bool runs, const Run<Team>& run) {
-  if constexpr (Team::width > 1) {
-    if (runs) {
-      Vector<typename Team::Type, Team::width> all;
-      all.pack(run.value);
-      all.store(y + i);
-      return;
-    }
-  }
-#pragma unroll
-  for (u32 j = 0; j < Team::width; ++j) {
-    if (j < count) y[i + j] = Team::Type::store(run.value[j]);
-  }
 }
 
 // visit(i, count, part): the run of elements [i, i + count), of lanes part * width and on. Ascending.
@@ -131,18 +154,27 @@ template <class Team, class Visit> DEVICE void for_each_run(u64 cols, Visit visi
   }
 }
 
-// y[i + j] = value(j, runs...), where runs are those of the inputs at i.
+// y[i] = value(i, elements...) of the inputs.
 template <class Team, class Value, class... Inputs>
 DEVICE void for_each_element(u64 cols, bool runs, ElementOf<Team>* y, Value value, Inputs... inputs) {
-  for_each_run<Team>(cols, [&](u64 i, u32 count, u32) {
-    const auto compute = [&](auto... run) {
-      Run<Team> result;
+  using T = typename Team::Type;
+  if (!runs) {
+    for (u64 i = threadIdx.x; i < cols; i += Team::threads) y[i] = T::store(value(i, T::load(inputs[i])...));
+    return;
+  }
+  constexpr u32 length = run_length<Team>;
+#pragma unroll 2
+  for (u64 i = threadIdx.x * length; i < cols; i += Team::threads * length) {
+    const auto compute = [&](const auto&... run) {
+      float result[length];
 #pragma unroll
-      for (u32 j = 0; j < Team::width; ++j) result.value[j] = value(i + j, run.value[j]...);
-      store<Team>(y, i, count, runs, result);
+      for (u32 j = 0; j < length; ++j) result[j] = value(i + j, run.value[j]...);
+      Vector<T, length> all;
+      all.pack(result);
+      all.store(y + i);
     };
-    compute(load<Team>(inputs, i, count, runs)...);
-  });
+    compute(load_run<Team>(inputs, i)...);
+  }
 }
 
 // term(lane, elements...) adds the inputs' elements to a lane's sum.
@@ -168,7 +200,7 @@ template <class Team> DEVICE float row_max(const ElementOf<Team>* x, u64 cols, b
 #pragma unroll
   for (u32 j = 0; j < Team::width * Team::parts; ++j) lane[j] = from_bits_(0xff800000u);
   for_each_run<Team>(cols, [&](u64 i, u32 count, u32 part) {
-    const Run<Team> run = load<Team>(x, i, count, runs);
+    const auto run = load<Team>(x, i, count, runs);
 #pragma unroll
     for (u32 j = 0; j < Team::width; ++j) {
       float& most = lane[part * Team::width + j];

@@ -62,8 +62,9 @@ template <class T, bool centered> struct NormArguments {
 
 template <class Team, bool centered> DEVICE void norm(const NormArguments<typename Team::Type, centered>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.x, a.coefficients[0], a.coefficients[centered ? 1 : 0], a.y);
-  const auto* x = a.x + group() * a.cols;
+  const auto* x = row_of<Team>(a.x, a.cols);
   auto* y = a.y + group() * a.cols;
+  await_rows<Team>();
   const Statistics s = statistics<Team, centered>(x, a.cols, a.divisor, a.epsilon, runs);
   if constexpr (centered) {
     const auto value = [=](u64, float x, float weight, float bias) {
@@ -92,7 +93,9 @@ template <class T> struct StatisticsArguments {
 template <class Team, bool centered>
 DEVICE void norm_statistics(const StatisticsArguments<typename Team::Type>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.x);
-  const Statistics s = statistics<Team, centered>(a.x + group() * a.cols, a.cols, a.divisor, a.epsilon, runs);
+  const auto* x = row_of<Team>(a.x, a.cols);
+  await_rows<Team>();
+  const Statistics s = statistics<Team, centered>(x, a.cols, a.divisor, a.epsilon, runs);
   if (threadIdx.x != 0) return;
   a.kept[group() * (1 + centered)] = s.scale;
   if constexpr (centered) a.kept[2 * group() + 1] = s.mean;
@@ -110,8 +113,9 @@ template <class T> struct NormBackwardArguments {
 template <class Team, bool centered>
 DEVICE void norm_backward(const NormBackwardArguments<typename Team::Type>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.x, a.weight, a.dy, a.dx);
-  const auto* x = a.x + group() * a.cols;
-  const auto* dy = a.dy + group() * a.cols;
+  const auto* x = row_of<Team>(a.x, a.cols);
+  const auto* dy = row_of<Team>(a.dy, a.cols, 1);
+  await_rows<Team>();
   const Statistics s = statistics_of<centered>(a.kept, group());  // before dx, which may be dy, is written
   const auto add_product = [=](float lane, float x, float dy, float weight) {
     return fma_(dy * weight, x - s.mean, lane);
@@ -132,32 +136,37 @@ DEVICE void norm_backward(const NormBackwardArguments<typename Team::Type>& a) {
 
 // ---- sums over rows, in the order of a matmul's k ----
 
-constexpr u32 row_block = 256;                      // rows of a partial sum
-constexpr u32 sum_threads = 256, sum_columns = 32;  // a group's; each warp has a block of rows at a time
+constexpr u32 row_block = 256;  // rows of a partial sum
+
+// A group's columns; each strand of so many threads has a block of rows at a time.
+template <class T_, u32 columns_, u32 strands_> struct Columns {
+  using Type = T_;
+  static constexpr u32 columns = columns_, strands = strands_;
+};
 
 // term(row, column, sum) adds a row's element to a column's sum.
-template <class T, class Term>
-DEVICE void column_sums(u64 rows, u64 cols, typename T::Element* y, Term term) {
-  constexpr u32 warps = sum_threads / warp_size;
-  __shared__ float sums[warps][sum_columns];
-  const u32 warp = threadIdx.x / warp_size, lane = threadIdx.x % warp_size;
-  const u64 column = group() * sum_columns + lane, blocks = ceil_div(rows, row_block);
+template <class Part, class Term>
+DEVICE void column_sums(u64 rows, u64 cols, ElementOf<Part>* y, Term term) {
+  constexpr u32 columns = Part::columns, strands = Part::strands;
+  __shared__ float sums[strands][columns];
+  const u32 strand = threadIdx.x / columns, mine = threadIdx.x % columns;
+  const u64 column = group() * columns + mine, blocks = ceil_div(rows, row_block);
   float total = 0.0f;
-  for (u64 block = 0; block < blocks; block += warps) {
-    if (block + warp < blocks && column < cols) {
-      const u64 begin = (block + warp) * row_block, end = least(begin + row_block, rows);
+  for (u64 block = 0; block < blocks; block += strands) {
+    if (block + strand < blocks && column < cols) {
+      const u64 begin = (block + strand) * row_block, end = least(begin + row_block, rows);
       float sum = 0.0f;
 #pragma unroll 8
       for (u64 row = begin; row < end; ++row) sum = term(row, column, sum);
-      sums[warp][lane] = sum;
+      sums[strand][mine] = sum;
     }
     __syncthreads();
-    if (warp == 0 && column < cols) {
-      for (u32 w = 0; w < least(warps, blocks - block); ++w) total = total + sums[w][lane];
+    if (strand == 0 && column < cols) {
+      for (u32 s = 0; s < least(strands, blocks - block); ++s) total = total + sums[s][mine];
     }
     __syncthreads();
   }
-  if (warp == 0 && column < cols) y[column] = T::store(total);
+  if (strand == 0 && column < cols) y[column] = Part::Type::store(total);
 }
 
 template <class T> struct NormWeightArguments {
@@ -169,8 +178,10 @@ template <class T> struct NormWeightArguments {
 };
 
 // dweight = the sum of dy * (x - mean) * scale
-template <class T, bool centered> DEVICE void norm_backward_weight(const NormWeightArguments<T>& a) {
-  column_sums<T>(a.rows, a.cols, a.dweight, [&](u64 row, u64 column, float sum) {
+template <class Part, bool centered>
+DEVICE void norm_backward_weight(const NormWeightArguments<typename Part::Type>& a) {
+  using T = typename Part::Type;
+  column_sums<Part>(a.rows, a.cols, a.dweight, [&](u64 row, u64 column, float sum) {
     const Statistics s = statistics_of<centered>(a.kept, row);
     const u64 i = row * a.cols + column;
     return fma_(T::load(a.dy[i]), (T::load(a.x[i]) - s.mean) * s.scale, sum);
@@ -183,9 +194,10 @@ template <class T> struct NormBiasArguments {
   u64 rows, cols;
 };
 
-template <class T> DEVICE void norm_backward_bias(const NormBiasArguments<T>& a) {
-  column_sums<T>(a.rows, a.cols, a.dbias,
-                 [&](u64 row, u64 column, float sum) { return sum + T::load(a.dy[row * a.cols + column]); });
+template <class Part> DEVICE void norm_backward_bias(const NormBiasArguments<typename Part::Type>& a) {
+  column_sums<Part>(a.rows, a.cols, a.dbias, [&](u64 row, u64 column, float sum) {
+    return sum + Part::Type::load(a.dy[row * a.cols + column]);
+  });
 }
 
 SILICA_DEFINE_ENTRY

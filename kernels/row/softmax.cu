@@ -20,7 +20,8 @@ template <class T> struct SoftmaxArguments {
 
 template <class Team> DEVICE void softmax(const SoftmaxArguments<typename Team::Type>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.x, a.y);
-  const auto* x = a.x + group() * a.cols;
+  const auto* x = row_of<Team>(a.x, a.cols);
+  await_rows<Team>();
   const float most = row_max<Team>(x, a.cols, runs);
   const float scale = div_(1.0f, exponential_sum<Team>(x, a.cols, most, runs));
   for_each_element<Team>(
@@ -29,7 +30,8 @@ template <class Team> DEVICE void softmax(const SoftmaxArguments<typename Team::
 
 template <class Team> DEVICE void log_softmax(const SoftmaxArguments<typename Team::Type>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.x, a.y);
-  const auto* x = a.x + group() * a.cols;
+  const auto* x = row_of<Team>(a.x, a.cols);
+  await_rows<Team>();
   const float most = row_max<Team>(x, a.cols, runs);
   const float log_sum = log_(exponential_sum<Team>(x, a.cols, most, runs));
   for_each_element<Team>(
@@ -45,8 +47,9 @@ template <class T> struct SoftmaxBackwardArguments {
 
 template <class Team> DEVICE void softmax_backward(const SoftmaxBackwardArguments<typename Team::Type>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.y, a.dy, a.dx);
-  const auto* y = a.y + group() * a.cols;
-  const auto* dy = a.dy + group() * a.cols;
+  const auto* y = row_of<Team>(a.y, a.cols);
+  const auto* dy = row_of<Team>(a.dy, a.cols, 1);
+  await_rows<Team>();
   const float dot =
       row_sum<Team>(a.cols, runs, [](float lane, float y, float dy) { return fma_(y, dy, lane); }, y, dy);
   for_each_element<Team>(
@@ -56,8 +59,9 @@ template <class Team> DEVICE void softmax_backward(const SoftmaxBackwardArgument
 template <class Team>
 DEVICE void log_softmax_backward(const SoftmaxBackwardArguments<typename Team::Type>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.y, a.dy, a.dx);
-  const auto* y = a.y + group() * a.cols;
-  const auto* dy = a.dy + group() * a.cols;
+  const auto* y = row_of<Team>(a.y, a.cols);
+  const auto* dy = row_of<Team>(a.dy, a.cols, 1);
+  await_rows<Team>();
   const float sum = row_sum<Team>(a.cols, runs, [](float lane, float dy) { return lane + dy; }, dy);
   for_each_element<Team>(
       a.cols, runs, a.dx + group() * a.cols, [=](u64, float y, float dy) { return fma_(-exp_(y), sum, dy); },
@@ -75,7 +79,8 @@ template <class T> struct LossArguments {
 
 template <class Team> DEVICE void cross_entropy(const LossArguments<typename Team::Type>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.logits);
-  const auto* x = a.logits + group() * a.cols;
+  const auto* x = row_of<Team>(a.logits, a.cols);
+  await_rows<Team>();
   const float most = row_max<Team>(x, a.cols, runs);
   const float sum = exponential_sum<Team>(x, a.cols, most, runs);
   const u32 target = a.targets[group()];
@@ -95,7 +100,8 @@ template <class T> struct LossBackwardArguments {
 template <class Team>
 DEVICE void cross_entropy_backward(const LossBackwardArguments<typename Team::Type>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.logits, a.dlogits);
-  const auto* x = a.logits + group() * a.cols;
+  const auto* x = row_of<Team>(a.logits, a.cols);
+  await_rows<Team>();
   // Before dlogits is written: they may share memory.
   const float weight = div_(a.dloss[0], float(a.rows));
   const u32 target = a.targets[group()];
@@ -144,8 +150,9 @@ template <class T> struct DivergenceArguments {
 
 template <class Team> DEVICE void kl_divergence(const DivergenceArguments<typename Team::Type>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.p_logits, a.q_logits);
-  const auto* x = a.p_logits + group() * a.cols;
-  const auto* z = a.q_logits + group() * a.cols;
+  const auto* x = row_of<Team>(a.p_logits, a.cols);
+  const auto* z = row_of<Team>(a.q_logits, a.cols, 1);
+  await_rows<Team>();
   const Distribution p = distribution<Team>(x, a.cols, runs), q = distribution<Team>(z, a.cols, runs);
   const float loss = divergence<Team>(p, q, x, z, a.cols, runs);
   if (threadIdx.x == 0) a.losses[group()] = loss;
@@ -162,8 +169,9 @@ template <class T> struct DivergenceBackwardArguments {
 template <class Team, bool of_p>
 DEVICE void kl_divergence_backward(const DivergenceBackwardArguments<typename Team::Type>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.p_logits, a.q_logits, a.dlogits);
-  const auto* x = a.p_logits + group() * a.cols;
-  const auto* z = a.q_logits + group() * a.cols;
+  const auto* x = row_of<Team>(a.p_logits, a.cols);
+  const auto* z = row_of<Team>(a.q_logits, a.cols, 1);
+  await_rows<Team>();
   const float weight = div_(a.dloss[0], float(a.rows));
   const Distribution p = distribution<Team>(x, a.cols, runs), q = distribution<Team>(z, a.cols, runs);
   float whole = 0.0f;

@@ -50,7 +50,7 @@ std::vector<Arguments> argument_blocks(const CatalogueRow& row) {
     }
     return blocks;
   }
-  for (const std::uint64_t size : {std::uint64_t{256}, std::uint64_t{257}, std::uint64_t{1} << 24}) {
+  for (const std::uint64_t size : {256u, 257u, 4096u, 1u << 24}) {
     std::memset(blocks.emplace_back(Arguments{}).data(), 0, max_argument_bytes);
     for (std::size_t at = 0; at < max_argument_bytes; at += 8)
       std::memcpy(blocks.back().data() + at, &size, 8);

@@ -88,6 +88,20 @@ TEST_F(CudaDriver, IsExactAndSaysSoWithoutCublasLt) {
   EXPECT_EQ(fake_counts().launches - before, 1);
 }
 
+// Both lists launch one kernel, by turns with more and with less shared memory than it has by default.
+TEST_F(CudaDriver, AListKeepsTheSharedMemoryItNeeds) {
+  const Device device = Device::open("cuda");
+  const auto list = [&](std::size_t cols) {
+    CommandEncoder encoder(device);
+    softmax(encoder, Tensor(device, DType::f32, {2, cols}), Tensor(device, DType::f32, {2, cols}));
+    return encoder.finish();
+  };
+  const CommandList large = list(20'000), small = list(1000);
+  device.submit(large).wait();
+  device.submit(small).wait();
+  device.submit(large).wait();
+}
+
 TEST_F(CudaDriver, MovesBytesOfEverySize) {
   const Device device = Device::open("cuda");
   for (const std::size_t n :

@@ -31,7 +31,8 @@ struct State {
   std::size_t used = 0;
   long launches = 0, graph_launches = 0, edges = 0, nodes = 0, depth_of_context = 0;
   std::set<Handle> probes;
-  Handle capturing = nullptr;  // a stream
+  std::map<Handle, int> shared_bytes;  // that a function may ask for
+  Handle capturing = nullptr;          // a stream
   float elapsed = 1.0f;
 };
 State& state() {
@@ -220,10 +221,15 @@ int cuModuleGetFunction(Handle* f, Handle m, const char* name) {
   if (std::string(name) == "probe_") state().probes.insert(m);
   return 0;
 }
-int cuFuncSetAttribute(Handle, int, int) { ENTER("cuFuncSetAttribute") return 0; }
-int cuLaunchKernel(Handle f, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
+int cuFuncSetAttribute(Handle f, int, int value) {
+  ENTER("cuFuncSetAttribute")
+  state().shared_bytes[f] = value;
+  return 0;
+}
+int cuLaunchKernel(Handle f, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned shared,
                    Handle stream, void** p, void**) {
   ENTER("cuLaunchKernel")
+  if (shared > 0 && static_cast<int>(shared) > state().shared_bytes[f]) return 1;  // invalid value
   if (stream == state().capturing) {
     ++state().nodes;
     return 0;

@@ -104,63 +104,82 @@ void add_map_family(std::vector<CatalogueRow>& rows) {
       {"map.zero", choose_tiles, {"map", "zero_bytes", "ZeroArguments", "", bytes_threads, 0}, bytes_tile});
 }
 
-// ---- row: a warp for a short row, a block for a long one
+// ---- row: a warp for a short row, a block for a long one, which keeps what it reads several times
 
-constexpr std::uint64_t short_row = 512;
+// In bytes.
+constexpr std::uint64_t short_row = 4096;
+constexpr std::uint64_t most_kept = 96 * 1024;  // so that two blocks fit a multiprocessor
 
-// The function's text says Team where it wants one.
+// The function's text says Team where it wants one; base.shared_bytes is what is kept of a column.
 Choice choose_row(const CatalogueRow& row, const Request& request) {
-  const bool is_short = word_at(request, row.offset) <= short_row;  // offset: of cols
+  const std::uint64_t cols = word_at(request, row.offset), each = row.base.shared_bytes;
+  const std::uint64_t most = request.architecture < 80 ? 40 * 1024 : most_kept;
+  const std::uint64_t kept = std::min(cols, most) * each + 2 * 16;  // rows are whole runs of 16 bytes
+  const bool is_short = cols <= short_row / (row.name.ends_with(".f32") ? 4 : 2);
+  const bool keeps = !is_short && each != 0 && kept <= most;
   Choice choice = row.base;
-  choice.function.insert(choice.function.find("Team"), is_short ? "Warp" : "Block");
+  choice.function.insert(choice.function.find("Team"), is_short ? "Warp" : keeps ? "Keeping" : "Block");
   choice.threads = is_short ? 32 : 256;
   choice.blocks = request.grid.x;
+  choice.shared_bytes = keeps ? static_cast<unsigned>(kept) : 0;
   return choice;
 }
 
-// `cols` is the offset of that parameter.
+// Sums over rows: a thread for each partial sum of a column, and narrow groups where there are few columns.
+Choice choose_columns(const CatalogueRow& row, const Request& request) {
+  const std::uint64_t rows = word_at(request, row.offset), cols = word_at(request, row.offset + 8);
+  unsigned columns = cols < 768 ? 8 : cols < 2048 ? 16 : 32, threads = 256;
+  while (threads < 1024 && threads < columns * ceil_div(rows, 256)) threads *= 2;
+  Choice choice = row.base;
+  choice.function.insert(choice.function.find('>'), message(", ", columns, ", ", threads / columns));
+  choice.threads = threads;
+  choice.blocks = ceil_div(cols, columns);
+  return choice;
+}
+
+// `cols` is the offset of that parameter; `kept` says how many rows are kept.
 void add_rows(std::vector<CatalogueRow>& rows, std::string_view type, std::string_view dtype) {
   const auto add = [&](std::string_view name, std::string_view function, std::string_view flag,
-                       std::string_view arguments, std::size_t cols) {
+                       std::string_view arguments, std::size_t cols, unsigned kept) {
     const bool is_norm = arguments == "NormArguments";  // whose layout depends on the flag
     rows.push_back({message("row.", name, ".", dtype),
                     choose_row,
                     {"row", message(function, "<Team<", type, ">", flag, ">"),
                      message(arguments, "<", type, is_norm ? flag : "", ">"), "", 0, 0},
                     cols});
+    rows.back().base.shared_bytes = kept * (type == "F32" ? 4 : 2);
   };
   const auto add_columns = [&](std::string_view name, std::string_view function, std::string_view flag,
-                               std::string_view arguments) {
-    constexpr std::size_t columns = 32;  // of a group
-    rows.push_back(
-        {message("row.", name, ".", dtype),
-         choose_tiles,
-         {"row", message(function, "<", type, flag, ">"), message(arguments, "<", type, ">"), "", 256, 0},
-         columns});
+                               std::string_view arguments, std::size_t extents) {
+    rows.push_back({message("row.", name, ".", dtype),
+                    choose_columns,
+                    {"row", message(function, "<Columns<", type, ">", flag, ">"),
+                     message(arguments, "<", type, ">"), "", 0, 0},
+                    extents});
   };
   for (const std::string name : {"sum", "mean"}) {
-    add(name, "sum", "", "SumArguments", 16);
-    add(name + "_backward", "sum_backward", "", "SumBackwardArguments", 16);
+    add(name, "sum", "", "SumArguments", 16, 0);
+    add(name + "_backward", "sum_backward", "", "SumBackwardArguments", 16, 0);
   }
   for (const std::string name : {"rms_norm", "l2_norm", "layer_norm"}) {
     const bool centered = name == "layer_norm";
     const std::string_view flag = centered ? ", true" : ", false";
-    add(name, "norm", flag, "NormArguments", centered ? 32 : 24);
-    add(name + "_backward_statistics", "norm_statistics", flag, "StatisticsArguments", 16);
-    add(name + "_backward", "norm_backward", flag, "NormBackwardArguments", 40);
+    add(name, "norm", flag, "NormArguments", centered ? 32 : 24, 1);
+    add(name + "_backward_statistics", "norm_statistics", flag, "StatisticsArguments", 16, centered ? 1 : 0);
+    add(name + "_backward", "norm_backward", flag, "NormBackwardArguments", 40, 2);
     if (name == "l2_norm") continue;
-    add_columns(name + "_backward_weight", "norm_backward_weight", flag, "NormWeightArguments");
+    add_columns(name + "_backward_weight", "norm_backward_weight", flag, "NormWeightArguments", 32);
   }
-  add_columns("layer_norm_backward_bias", "norm_backward_bias", "", "NormBiasArguments");
+  add_columns("layer_norm_backward_bias", "norm_backward_bias", "", "NormBiasArguments", 16);
   for (const std::string name : {"softmax", "log_softmax"}) {
-    add(name, name, "", "SoftmaxArguments", 16);
-    add(name + "_backward", name + "_backward", "", "SoftmaxBackwardArguments", 24);
+    add(name, name, "", "SoftmaxArguments", 16, 1);
+    add(name + "_backward", name + "_backward", "", "SoftmaxBackwardArguments", 24, 2);
   }
-  add("cross_entropy", "cross_entropy", "", "LossArguments", 24);
-  add("cross_entropy_backward", "cross_entropy_backward", "", "LossBackwardArguments", 40);
-  add("kl_divergence", "kl_divergence", "", "DivergenceArguments", 24);
-  add("kl_divergence_backward_p", "kl_divergence_backward", ", true", "DivergenceBackwardArguments", 40);
-  add("kl_divergence_backward_q", "kl_divergence_backward", ", false", "DivergenceBackwardArguments", 40);
+  add("cross_entropy", "cross_entropy", "", "LossArguments", 24, 1);
+  add("cross_entropy_backward", "cross_entropy_backward", "", "LossBackwardArguments", 40, 1);
+  add("kl_divergence", "kl_divergence", "", "DivergenceArguments", 24, 2);
+  add("kl_divergence_backward_p", "kl_divergence_backward", ", true", "DivergenceBackwardArguments", 40, 2);
+  add("kl_divergence_backward_q", "kl_divergence_backward", ", false", "DivergenceBackwardArguments", 40, 2);
 }
 
 void add_row_family(std::vector<CatalogueRow>& rows) {

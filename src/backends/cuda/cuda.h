@@ -29,6 +29,7 @@ std::unique_ptr<Backend> open(std::optional<unsigned> number, const DeviceOption
 struct LoadedKernel {
   Module module = nullptr;
   Function function = nullptr;
+  unsigned shared_bytes = 0;  // that its launches may ask for
 };
 
 // Two pieces of page-locked memory that transfers go through in turn.
@@ -69,15 +70,16 @@ class Session {
   Event take_event();
   void give_event(Event event) noexcept;
 
-  // `specific`: see Target.
+  // For launches with up to `shared_bytes` of dynamic shared memory. `specific`: see Target.
   const LoadedKernel& kernel(std::string_view name, const std::string& text, const std::string& entry,
-                             bool specific = false);
+                             unsigned shared_bytes = 0, bool specific = false);
 
  private:
   friend class Current;
   void open_context();
   void close() noexcept;
   std::vector<std::byte> image(std::string_view name, const std::string& text, const Target& target);
+  LoadedKernel& load(std::string_view name, const std::string& text, const std::string& entry, bool specific);
 
   Context context_ = nullptr;
   std::atomic<bool> lost_{false};

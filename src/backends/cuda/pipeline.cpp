@@ -65,9 +65,8 @@ std::vector<std::byte> Session::image(std::string_view kernel_name, const std::s
   return compiled;
 }
 
-const LoadedKernel& Session::kernel(std::string_view kernel_name, const std::string& text,
-                                    const std::string& entry, bool specific) {
-  const std::lock_guard loading(loading_);
+LoadedKernel& Session::load(std::string_view kernel_name, const std::string& text, const std::string& entry,
+                            bool specific) {
   const std::string key = message(entry, "\n", text);
   if (const auto found = kernels_.find(key); found != kernels_.end()) return found->second;
   Target target = target_;
@@ -85,6 +84,20 @@ const LoadedKernel& Session::kernel(std::string_view kernel_name, const std::str
          driver().describe(result), ")");
   }
   return kernels_.emplace(key, loaded).first->second;
+}
+
+const LoadedKernel& Session::kernel(std::string_view kernel_name, const std::string& text,
+                                    const std::string& entry, unsigned shared_bytes, bool specific) {
+  const std::lock_guard loading(loading_);
+  LoadedKernel& loaded = load(kernel_name, text, entry, specific);
+  if (shared_bytes > loaded.shared_bytes) {  // never less than an earlier list of commands needs
+    const Current current(*this);
+    check(
+        driver().function_set(loaded.function, function_dynamic_shared_bytes, static_cast<int>(shared_bytes)),
+        "shared memory");
+    loaded.shared_bytes = shared_bytes;
+  }
+  return loaded;
 }
 
 }  // namespace silica::cuda

@@ -42,18 +42,12 @@ Launch make_launch(const Command& command, const LoadedKernel& kernel, std::uint
 Launch make_launch(Session& session, const Command& command, const Choice& choice) {
   const std::string& name = command.kernel;
   const LoadedKernel& kernel =
-      session.kernel(name, text_of(name, choice), entry_of(name), choice.is_specific);
+      session.kernel(name, text_of(name, choice), entry_of(name), choice.shared_bytes, choice.is_specific);
   const std::span<const std::byte> own = choice.block;
   Launch launch = make_launch(command, kernel, choice.blocks, choice.threads,
                               own.empty() ? std::span<const std::byte>(command.arguments) : own);
   launch.waits = session.architecture >= 90;
   launch.shared_bytes = choice.shared_bytes;
-  if (choice.shared_bytes != 0) {
-    const Current current(session);
-    session.check(driver().function_set(kernel.function, function_dynamic_shared_bytes,
-                                        static_cast<int>(choice.shared_bytes)),
-                  "shared memory");
-  }
   for (const Choice& first : choice.before) launch.before.push_back(make_launch(session, command, first));
   return launch;
 }
