@@ -154,16 +154,18 @@ template <class T, bool centered> void norm_backward(const void* arguments, Grou
 
 // ---- sums over rows, in the order of a matmul's k
 
-// term(row, column, sum) adds a row's element to a column's sum.
+// term(row, column, sum) adds a row's element to a column's sum. As many of the groups at a time as keep
+// their sums in the first-level cache, so that long parts of each row are read.
 template <class T, class Term>
 void column_sums(Groups groups, std::uint64_t rows, std::uint64_t cols, typename T::Element* y, Term term) {
-  for (std::uint64_t group = groups.begin; group < groups.end; ++group) {
-    const std::uint64_t first = group * column_tile;
-    const std::uint64_t count = cols - first < column_tile ? cols - first : column_tile;
-    float total[column_tile] = {};
+  constexpr std::uint64_t most = 16 * column_tile;
+  const std::uint64_t all = groups.end * column_tile < cols ? groups.end * column_tile : cols;
+  for (std::uint64_t first = groups.begin * column_tile; first < all; first += most) {
+    const std::uint64_t count = all - first < most ? all - first : most;
+    float total[most] = {};
     for (std::uint64_t begin = 0; begin < rows; begin += block) {
       const std::uint64_t end = rows - begin < block ? rows : begin + block;
-      float sum[column_tile] = {};
+      float sum[most] = {};
       for (std::uint64_t row = begin; row < end; ++row) {
         SILICA_INDEPENDENT
         for (std::uint64_t j = 0; j < count; ++j) sum[j] = term(row, first + j, sum[j]);
@@ -174,7 +176,6 @@ void column_sums(Groups groups, std::uint64_t rows, std::uint64_t cols, typename
   }
 }
 
-// dweight = the sum of dy * (x - mean) * scale
 template <class T, bool centered> void norm_backward_weight(const void* arguments, Groups groups) {
   struct Arguments {
     const typename T::Element* x;   // (rows, cols)
