@@ -124,7 +124,9 @@ void expect_naive(const DeviceOptions& options, std::size_t m, std::size_t n, st
 
 TEST(MatmulThreads, AnyNumberAndInstructionSetGivesTheSameBits) {
   for (const DeviceOptions& options : configurations("cpu")) {
-    for (const std::size_t m : {5u, 16u, 17u, 33u, 64u, 97u}) expect_naive(options, m, 75, 260);
+    for (const std::size_t m : {1u, 2u, 3u, 5u, 8u, 16u, 17u, 33u, 64u, 97u})
+      expect_naive(options, m, 75, 275);
+    expect_naive(options, 75, 1, 275), expect_naive(options, 1, 4100, 19);
     // More columns than there is room for sums at once.
     if (options.threads == 1) expect_naive(options, 96, 1130, 7), expect_naive(options, 32, 3900, 3);
   }

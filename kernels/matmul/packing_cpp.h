@@ -89,7 +89,7 @@ template <int count> struct Rows {
     for (uint64_t i = 0; i < count; ++i) row[i] = x.at(least(first + i, x.rows - 1), 0);
   }
   // x[i] becomes element p + i of every row. Returns how many of them there are before p_end. Many rows are
-  // more than hardware prefetching follows.
+  // more than some hardware follows.
   [[gnu::always_inline]] uint64_t load_transposed(uint64_t p, uint64_t p_end, Vector (&x)[lanes]) const {
     SILICA_UNROLL
     for (uint64_t i = count; i < lanes; ++i) x[i] = Vector{};

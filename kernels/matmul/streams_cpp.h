@@ -32,7 +32,8 @@ void add_lines(const Problem& problem, uint64_t p, uint64_t col, uint64_t cols, 
 
 // Columns [begin, end) of C where B's lines run along n. The sums of a block stay in L1.
 template <int rows, bool is_long> void stream_lines(const Problem& problem, uint64_t begin, uint64_t end) {
-  constexpr uint64_t step = 4096 / rows / lanes * lanes, lines = is_long && rows == 1 ? 8 : 4;
+  constexpr uint64_t step = 4096 / rows / lanes * lanes;
+  constexpr uint64_t lines = is_long && rows == 1 && lanes >= 16 ? 8 : 4;
   for (; begin < end; begin += step) {
     const uint64_t cols = least(step, end - begin);
     for (uint64_t p = 0; p < problem.k;) {
@@ -51,9 +52,9 @@ template <int rows, bool is_long> void stream_lines(const Problem& problem, uint
   }
 }
 
-// Vectors of columns in progress, as a chain of fma alone would wait for itself. The lines of more would be
-// too many for the ways of a cache's set.
-template <int rows> constexpr int groups = lanes < 16 && rows <= 2 ? 2 : 1;
+// Vectors of columns in progress, as one chain of fma would wait for itself. The lines of more would be too
+// many for the ways of a cache's set.
+template <int rows> constexpr int chains = lanes < 16 && rows <= 2 ? 2 : 1;
 
 // Whether hardware fetches ahead of many lines that are read side by side.
 bool follows_many_lines() {
@@ -69,16 +70,16 @@ bool follows_many_lines() {
 // is whole lines, and A's rows run along k too.
 template <int rows>
 SILICA_INLINE void add_whole(const Problem& problem, uint64_t col, uint64_t p, uint64_t p_end,
-                             Vector (&sums)[groups<rows>][rows]) {
+                             Vector (&sums)[chains<rows>][rows]) {
   const bool prefetch = !follows_many_lines();
   const uint64_t step = problem.b.row_step, step3 = 3 * step;
   const float* a[rows];
   for (uint64_t i = 0; i < rows; ++i) a[i] = problem.a.at(i, p);
-  const float* b[groups<rows>];
-  for (uint64_t g = 0; g < groups<rows>; ++g) b[g] = problem.b.at(col + g * lanes, p);
+  const float* b[chains<rows>];
+  for (uint64_t g = 0; g < chains<rows>; ++g) b[g] = problem.b.at(col + g * lanes, p);
   for (const float* const end = a[0] + (p_end - p); a[0] < end;) {
     SILICA_UNROLL
-    for (int g = 0; g < groups<rows>; ++g) {
+    for (int g = 0; g < chains<rows>; ++g) {
       SILICA_UNROLL
       for (int part = 0; part < cache_line; part += lanes) {
         Vector x[lanes];
@@ -126,15 +127,15 @@ void add_rest(const Problem& problem, uint64_t col, uint64_t p, uint64_t p_end, 
 
 // Columns [begin, end) of C where B's lines run along k.
 template <int rows> void stream_transposed(const Problem& problem, uint64_t begin, uint64_t end) {
-  constexpr uint64_t cols = groups<rows> * lanes;
+  constexpr uint64_t cols = chains<rows> * lanes;
   for (; begin < end; begin += cols) {
     const bool whole = begin + cols <= problem.n && problem.a.k_step == 1;
     for (uint64_t p = 0; p < problem.k; p += block) {
       const uint64_t p_end = least(p + block, problem.k), rest = whole ? p_end - (p_end - p) % cache_line : p;
-      Vector sums[groups<rows>][rows] = {};
+      Vector sums[chains<rows>][rows] = {};
       if (p < rest) add_whole<rows>(problem, begin, p, rest, sums);
       SILICA_UNROLL
-      for (uint64_t g = 0; g < groups<rows>; ++g) {
+      for (uint64_t g = 0; g < chains<rows>; ++g) {
         const uint64_t col = begin + g * lanes;
         if (col >= end) break;
         if (rest < p_end) add_rest<rows>(problem, col, rest, p_end, sums[g]);

@@ -89,20 +89,24 @@ template <class Team, class... Pointers> DEVICE bool moves_runs(u64 cols, Pointe
 }
 
 // The group's row of an operand that is read several times, the which-th such; await_rows() comes before it
-// is read. All of it is under way at once.
+// is read. Where runs can move, all of it is under way at once.
 template <class Team>
 DEVICE const ElementOf<Team>* row_of(const ElementOf<Team>* operand, u64 cols, u32 which = 0) {
   const ElementOf<Team>* const row = operand + group() * cols;
-  if constexpr (!Team::keeps) return row;
-  constexpr u32 run = run_length<Team>;
-  auto* const kept = reinterpret_cast<ElementOf<Team>*>(dynamic_shared()) + which * ceil_div(cols, run) * run;
-  if (moves_runs<Team>(cols, operand)) {
-    for (u64 i = threadIdx.x * run; i < cols; i += Team::threads * run)
-      copy_async(reinterpret_cast<float*>(kept + i), reinterpret_cast<const float*>(row + i), true);
+  if constexpr (Team::keeps) {
+    constexpr u32 run = run_length<Team>;
+    auto* const kept =
+        reinterpret_cast<ElementOf<Team>*>(dynamic_shared()) + which * ceil_div(cols, run) * run;
+    if (moves_runs<Team>(cols, operand)) {
+      for (u64 i = threadIdx.x * run; i < cols; i += Team::threads * run)
+        copy_async(reinterpret_cast<float*>(kept + i), reinterpret_cast<const float*>(row + i), true);
+    } else {
+      for (u64 i = threadIdx.x; i < cols; i += Team::threads) kept[i] = row[i];
+    }
+    return kept;
   } else {
-    for (u64 i = threadIdx.x; i < cols; i += Team::threads) kept[i] = row[i];
+    return row;
   }
-  return kept;
 }
 
 template <class Team> DEVICE void await_rows() {

@@ -138,16 +138,16 @@ DEVICE void norm_backward(const NormBackwardArguments<typename Team::Type>& a) {
 
 constexpr u32 row_block = 256;  // rows of a partial sum
 
-// A group's columns; each strand of so many threads has a block of rows at a time.
-template <class T_, u32 columns_, u32 strands_> struct Columns {
+// For a group of columns: each strand, of a thread a column, has a block of rows at a time.
+template <class T_, u32 columns_, u32 strands_> struct ColumnTeam {
   using Type = T_;
   static constexpr u32 columns = columns_, strands = strands_;
 };
 
 // term(row, column, sum) adds a row's element to a column's sum.
-template <class Part, class Term>
-DEVICE void column_sums(u64 rows, u64 cols, ElementOf<Part>* y, Term term) {
-  constexpr u32 columns = Part::columns, strands = Part::strands;
+template <class Team, class Term>
+DEVICE void column_sums(u64 rows, u64 cols, ElementOf<Team>* y, Term term) {
+  constexpr u32 columns = Team::columns, strands = Team::strands;
   __shared__ float sums[strands][columns];
   const u32 strand = threadIdx.x / columns, mine = threadIdx.x % columns;
   const u64 column = group() * columns + mine, blocks = ceil_div(rows, row_block);
@@ -166,7 +166,7 @@ DEVICE void column_sums(u64 rows, u64 cols, ElementOf<Part>* y, Term term) {
     }
     __syncthreads();
   }
-  if (strand == 0 && column < cols) y[column] = Part::Type::store(total);
+  if (strand == 0 && column < cols) y[column] = Team::Type::store(total);
 }
 
 template <class T> struct NormWeightArguments {
@@ -178,10 +178,10 @@ template <class T> struct NormWeightArguments {
 };
 
 // dweight = the sum of dy * (x - mean) * scale
-template <class Part, bool centered>
-DEVICE void norm_backward_weight(const NormWeightArguments<typename Part::Type>& a) {
-  using T = typename Part::Type;
-  column_sums<Part>(a.rows, a.cols, a.dweight, [&](u64 row, u64 column, float sum) {
+template <class Team, bool centered>
+DEVICE void norm_backward_weight(const NormWeightArguments<typename Team::Type>& a) {
+  using T = typename Team::Type;
+  column_sums<Team>(a.rows, a.cols, a.dweight, [&](u64 row, u64 column, float sum) {
     const Statistics s = statistics_of<centered>(a.kept, row);
     const u64 i = row * a.cols + column;
     return fma_(T::load(a.dy[i]), (T::load(a.x[i]) - s.mean) * s.scale, sum);
@@ -194,9 +194,9 @@ template <class T> struct NormBiasArguments {
   u64 rows, cols;
 };
 
-template <class Part> DEVICE void norm_backward_bias(const NormBiasArguments<typename Part::Type>& a) {
-  column_sums<Part>(a.rows, a.cols, a.dbias, [&](u64 row, u64 column, float sum) {
-    return sum + Part::Type::load(a.dy[row * a.cols + column]);
+template <class Team> DEVICE void norm_backward_bias(const NormBiasArguments<typename Team::Type>& a) {
+  column_sums<Team>(a.rows, a.cols, a.dbias, [&](u64 row, u64 column, float sum) {
+    return sum + Team::Type::load(a.dy[row * a.cols + column]);
   });
 }
 

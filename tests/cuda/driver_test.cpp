@@ -88,7 +88,7 @@ TEST_F(CudaDriver, IsExactAndSaysSoWithoutCublasLt) {
   EXPECT_EQ(fake_counts().launches - before, 1);
 }
 
-// Both lists launch one kernel, by turns with more and with less shared memory than it has by default.
+// Both lists launch one kernel, by turns with more shared memory and with less.
 TEST_F(CudaDriver, AListKeepsTheSharedMemoryItNeeds) {
   const Device device = Device::open("cuda");
   const auto list = [&](std::size_t cols) {
@@ -96,9 +96,11 @@ TEST_F(CudaDriver, AListKeepsTheSharedMemoryItNeeds) {
     softmax(encoder, Tensor(device, DType::f32, {2, cols}), Tensor(device, DType::f32, {2, cols}));
     return encoder.finish();
   };
-  const CommandList large = list(20'000), small = list(1000);
+  const CommandList large = list(20'000), small = list(2000);
   device.submit(large).wait();
+  const long modules = fake_calls("cuModuleLoadData");
   device.submit(small).wait();
+  EXPECT_EQ(fake_calls("cuModuleLoadData"), modules);
   device.submit(large).wait();
 }
 

@@ -12,10 +12,10 @@ namespace silica::test {
 #define ADD_EITHER(function, T)        \
   ADD_EITHER_OF(function, WarpTeam, T) \
   ADD_EITHER_OF(function, BlockTeam, T) ADD_EITHER_OF(function, KeepingTeam, T)
-#define ADD_COLUMNS(T, columns, strands)                         \
-  ADD(norm_backward_weight<Columns<T, columns, strands>, false>) \
-  ADD(norm_backward_weight<Columns<T, columns, strands>, true>)  \
-  ADD(norm_backward_bias<Columns<T, columns, strands>>)
+#define ADD_COLUMNS(T, columns, strands)                            \
+  ADD(norm_backward_weight<ColumnTeam<T, columns, strands>, false>) \
+  ADD(norm_backward_weight<ColumnTeam<T, columns, strands>, true>)  \
+  ADD(norm_backward_bias<ColumnTeam<T, columns, strands>>)
 #define ADD_ALL(T)                     \
   ADD_TEAMS(sum, T)                    \
   ADD_TEAMS(sum_backward, T)           \

@@ -46,7 +46,11 @@ void run_choice(const cuda::Choice& choice, const std::byte* arguments, Order or
   const auto kernel = emulated_kernels().find(choice.defines + choice.function);
   ASSERT_NE(kernel, emulated_kernels().end()) << choice.defines << choice.function << " is not emulated";
   const void* block = choice.block.empty() ? arguments : choice.block.data();
+  // What a launch asks for has no meaning before it, and what lies behind is not its own.
+  const std::span<float> shared(dynamic_shared(), choice.shared_bytes / sizeof(float) + 64);
+  std::fill(shared.begin(), shared.end(), std::numeric_limits<float>::quiet_NaN());
   emulation::run(choice.blocks, choice.threads, order, [&] { kernel->second(block); });
+  for (const float behind : shared.last(64)) ASSERT_TRUE(std::isnan(behind)) << choice.function;
 }
 
 // Runs a list that was encoded for the CPU, whose addresses are the host's.
@@ -124,6 +128,23 @@ TEST(Emulation, WholeGroups) {
     EXPECT_EQ(whole_of("map.swiglu_backward.bf16", 5), aligned ? n / (64 * 2 * 8) : 0);
     EXPECT_EQ(whole_of("map.silu.bf16", 2), aligned ? n / (64 * 4 * 8) : 0);
     EXPECT_EQ(whole_of("map.silu.f32", 2), aligned ? n / (64 * 4 * 4) : 0);
+  }
+}
+
+// What a block may have: 48 KiB by default, 99 on sm_86; the text of rows declares 2 more.
+TEST(Emulation, KeptRowsFitABlock) {
+  for (const cuda::CatalogueRow& row : cuda::catalogue()) {
+    if (!row.name.starts_with("row.")) continue;
+    for (const auto& [architecture, most] : {std::pair{75, 46u << 10}, {86, 97u << 10}, {90, 97u << 10}}) {
+      for (const std::uint64_t cols : {1ull, 1025ull, 2049ull, 10'235ull, 12'280ull, 12'281ull, 24'568ull,
+                                       49'136ull, 49'137ull, 1ull << 40, ~0ull}) {
+        std::array<std::uint64_t, max_argument_bytes / 8> arguments{};
+        arguments.fill(cols);
+        const cuda::Request request{
+            {300, 1, 1}, std::as_bytes(std::span(arguments)).data(), h100, architecture};
+        EXPECT_LE(row.choose(row, request).shared_bytes, most) << row.name << " of " << cols;
+      }
+    }
   }
 }
 
@@ -291,7 +312,7 @@ TEST(Emulation, RowOpsOfEverySizeAndDtype) {
 }
 
 TEST(Emulation, RowsTooLongToKeep) {
-  constexpr std::size_t cols = 25'000;
+  constexpr std::size_t cols = 25'001;
   const auto row = [](CaseEncoder& e, std::uint64_t seed) { return random_tensor(e, seed, {1, cols}); };
   const Encode encode = [&](CaseEncoder& e) {
     const Tensor dx = row(e, 1), dweight = result(e, {cols}), dbias = result(e, {cols}), y = row(e, 5);

@@ -213,7 +213,11 @@ int cuEventRecord(Handle, Handle) { ENTER("cuEventRecord") return 0; }
 int cuEventQuery(Handle) { ENTER("cuEventQuery") return 0; }
 int cuEventSynchronize(Handle) { ENTER("cuEventSynchronize") return 0; }
 int cuModuleLoadData(Handle* m, const void*) { ENTER("cuModuleLoadData") return make("module", m); }
-int cuModuleUnload(Handle m) { ENTER("cuModuleUnload") return unmake("module", m); }
+int cuModuleUnload(Handle m) {
+  ENTER("cuModuleUnload")
+  state().shared_bytes.erase(m);
+  return unmake("module", m);
+}
 int cuModuleGetFunction(Handle* f, Handle m, const char* name) {
   ENTER("cuModuleGetFunction")
   if (std::string(name) == "not_there") return not_found;

@@ -108,15 +108,16 @@ void add_map_family(std::vector<CatalogueRow>& rows) {
 
 // In bytes.
 constexpr std::uint64_t short_row = 4096;
-constexpr std::uint64_t most_kept = 96 * 1024;  // so that two blocks fit a multiprocessor
+constexpr std::uint64_t most_kept = 96 * 1024;  // of 99 that a block may have on sm_86; two fit one of sm_90
 
-// The function's text says Team where it wants one; base.shared_bytes is what is kept of a column.
+// The function's text says Team where it wants one; `operands` is how many rows are kept.
 Choice choose_row(const CatalogueRow& row, const Request& request) {
-  const std::uint64_t cols = word_at(request, row.offset), each = row.base.shared_bytes;
+  const std::uint64_t cols = word_at(request, row.offset), size = row.name.ends_with(".f32") ? 4 : 2;
   const std::uint64_t most = request.architecture < 80 ? 40 * 1024 : most_kept;
-  const std::uint64_t kept = std::min(cols, most) * each + 2 * 16;  // rows are whole runs of 16 bytes
-  const bool is_short = cols <= short_row / (row.name.ends_with(".f32") ? 4 : 2);
-  const bool keeps = !is_short && each != 0 && kept <= most;
+  const std::uint64_t kept =
+      std::min(cols, most) * size * row.operands + 2 * 16;  // rows are whole runs of 16 bytes
+  const bool is_short = cols <= short_row / size;
+  const bool keeps = !is_short && row.operands > 0 && kept <= most;
   Choice choice = row.base;
   choice.function.insert(choice.function.find("Team"), is_short ? "Warp" : keeps ? "Keeping" : "Block");
   choice.threads = is_short ? 32 : 256;
@@ -147,13 +148,13 @@ void add_rows(std::vector<CatalogueRow>& rows, std::string_view type, std::strin
                     {"row", message(function, "<Team<", type, ">", flag, ">"),
                      message(arguments, "<", type, is_norm ? flag : "", ">"), "", 0, 0},
                     cols});
-    rows.back().base.shared_bytes = kept * (type == "F32" ? 4 : 2);
+    rows.back().operands = kept;
   };
   const auto add_columns = [&](std::string_view name, std::string_view function, std::string_view flag,
                                std::string_view arguments, std::size_t extents) {
     rows.push_back({message("row.", name, ".", dtype),
                     choose_columns,
-                    {"row", message(function, "<Columns<", type, ">", flag, ">"),
+                    {"row", message(function, "<ColumnTeam<", type, ">", flag, ">"),
                      message(arguments, "<", type, ">"), "", 0, 0},
                     extents});
   };
