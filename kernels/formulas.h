@@ -32,20 +32,34 @@ FORMULA(REAL) exp_polynomial(REAL t) {
   return fma_(t, p, 0.5f);
 }
 
-// x in [-174, 174]. Cody and Waite's reduction: x = n ln2 + t, |t| <= ln2/2.
-FORMULA(ExpParts) exp_parts(REAL x) {
-  // Adding 1.5 * 2^23 rounds to an integer n, which then stands in the low bits; 254 more makes it positive.
-  REAL shifted = fma_(x, 1.44269502f, 12583166.0f);
-  REAL n = shifted - 12583166.0f;
+// An unevaluated sum.
+struct Pair {
+  REAL hi;
+  REAL lo;
+};
+
+// e^x / 2^n. Cody and Waite's reduction: x = n ln2 + t, |t| <= ln2/2.
+FORMULA(Pair) exp_mantissa(REAL x, REAL n) {
   REAL r = fma_(n, -0.693147182f, x);  // exact: both terms are multiples of 2^-25 (n = 0: r = x)
   REAL r_lo = n * 1.90465421e-9f;      // ln2 = 0.693147182f - 1.90465421e-9f
   REAL t = r + r_lo;
   REAL p = exp_polynomial(t);
   REAL head = 1.0f + r;
   REAL tail = fma_(t * t, p, (r - (head - 1.0f)) + r_lo);
-  ExpParts e;
+  Pair e;
   e.hi = head + tail;
   e.lo = tail - (e.hi - head);
+  return e;
+}
+
+// x in [-174, 174].
+FORMULA(ExpParts) exp_parts(REAL x) {
+  // Adding 1.5 * 2^23 rounds to an integer n, which then stands in the low bits; 254 more makes it positive.
+  REAL shifted = fma_(x, 1.44269502f, 12583166.0f);
+  Pair mantissa = exp_mantissa(x, shifted - 12583166.0f);
+  ExpParts e;
+  e.hi = mantissa.hi;
+  e.lo = mantissa.lo;
   // n + 254 = half1 + half2; as exponent fields they are 2^(half - 127). Bits above leave by the shift.
   UINT half1 = bits_(shifted) >> 1;
   e.scale1 = from_bits_(half1 << 23);
@@ -59,6 +73,14 @@ FORMULA(REAL) exp_(REAL x) {
   clamped = select_(90.0f < clamped, 90.0f, clamped);
   ExpParts e = exp_parts(clamped);
   return e.hi * e.scale1 * e.scale2;
+}
+
+// The same bits for x <= 0, where 2^n is 2^(n + 63) * 2^-63.
+FORMULA(REAL) exp_falling(REAL x) {
+  REAL clamped = select_(-105.0f > x, -105.0f, x);
+  REAL shifted = fma_(clamped, 1.44269502f, 12583102.0f);  // 1.5 * 2^23 + 127 + 63
+  Pair e = exp_mantissa(clamped, shifted - 12583102.0f);
+  return e.hi * from_bits_(bits_(shifted) << 23) * 1.08420217e-19f;
 }
 
 // ---- log ----
@@ -101,13 +123,7 @@ FORMULA(REAL) log_(REAL x) {
   return select_(less_(x, 0.0f), from_bits_(0x7fc00000u), result);
 }
 
-// ---- pairs, and cumulative distributions ----
-
-// An unevaluated sum.
-struct Pair {
-  REAL hi;
-  REAL lo;
-};
+// ---- cumulative distributions ----
 
 // e^(x + x_lo), for |x_lo| < 2^-15.
 FORMULA(ExpParts) exp_parts_of_pair(REAL x, REAL x_lo) {

@@ -210,6 +210,19 @@ TEST(Formulas, Limits) {
 
 // (1 + 2^-12)^2 - (1 + 2^-11) is 2^-24, or 0 where the product rounds by itself. This catches a missing
 // -ffp-contract=off.
+// Each 97th x <= 0; all of them once, by hand.
+TEST(Formulas, ExpOfWhatIsNotPositiveHasTheSameBits) {
+  for (std::uint64_t bits = 0x80000000u; bits <= 0xff800000u; bits += 97) {
+    const float x = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
+    ASSERT_EQ(std::bit_cast<std::uint32_t>(formulas::exp_falling(x)),
+              std::bit_cast<std::uint32_t>(formulas::exp_(x)))
+        << x;
+  }
+  expect_bits("exp_falling(0)", formulas::exp_falling(0.0f), 1.0f);
+  expect_bits("exp_falling(-inf)", formulas::exp_falling(-kInfinity), 0.0f);
+  EXPECT_TRUE(std::isnan(formulas::exp_falling(std::numeric_limits<float>::quiet_NaN())));
+}
+
 TEST(Formulas, CompilerDoesNotContract) {
   volatile float a = 1.000244140625f;
   volatile float c = -1.00048828125f;

@@ -9,7 +9,7 @@
 
 float exponential(uint64_t x, uint64_t i, float most) {
   precise float difference = get(x, i) - most;
-  return exp_(difference);
+  return exp_falling(difference);
 }
 
 // softmax(x) of a row, and its logarithm.

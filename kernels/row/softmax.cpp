@@ -19,7 +19,7 @@ constexpr float quiet_nan = __builtin_nanf("");
 
 // What a loop calls is always inlined, so that the loop is vectorised.
 template <class T> FORMULA(float) exponential(const typename T::Element* x, std::uint64_t i, float most) {
-  return exp_(T::load(x[i]) - most);
+  return exp_falling(T::load(x[i]) - most);
 }
 
 template <class T> float sum_of_exponentials(const typename T::Element* x, std::uint64_t cols, float most) {

@@ -9,7 +9,7 @@
 
 template <class Team>
 DEVICE float exponential_sum(const ElementOf<Team>* x, u64 cols, float most, bool runs) {
-  return row_sum<Team>(cols, runs, [=](float lane, float x) { return lane + exp_(x - most); }, x);
+  return row_sum<Team>(cols, runs, [=](float lane, float x) { return lane + exp_falling(x - most); }, x);
 }
 
 template <class T> struct SoftmaxArguments {
@@ -25,7 +25,7 @@ template <class Team> DEVICE void softmax(const SoftmaxArguments<typename Team::
   const float most = row_max<Team>(x, a.cols, runs);
   const float scale = div_(1.0f, exponential_sum<Team>(x, a.cols, most, runs));
   for_each_element<Team>(
-      a.cols, runs, a.y + group() * a.cols, [=](u64, float x) { return exp_(x - most) * scale; }, x);
+      a.cols, runs, a.y + group() * a.cols, [=](u64, float x) { return exp_falling(x - most) * scale; }, x);
 }
 
 template <class Team> DEVICE void log_softmax(const SoftmaxArguments<typename Team::Type>& a) {
@@ -109,7 +109,7 @@ DEVICE void cross_entropy_backward(const LossBackwardArguments<typename Team::Ty
   const float sum = exponential_sum<Team>(x, a.cols, most, runs);
   const float scale = target < a.cols ? div_(1.0f, sum) : from_bits_(0x7fc00000u);
   const auto value = [=](u64 i, float x) {
-    return (exp_(x - most) * scale - select_(i == target, 1.0f, 0.0f)) * weight;
+    return (exp_falling(x - most) * scale - select_(i == target, 1.0f, 0.0f)) * weight;
   };
   for_each_element<Team>(a.cols, runs, a.dlogits + group() * a.cols, value, x);
 }
@@ -119,7 +119,7 @@ DEVICE void cross_entropy_backward(const LossBackwardArguments<typename Team::Ty
 // softmax(x) of a row, and its logarithm.
 struct Distribution {
   float most, scale, log_sum;
-  __device__ __forceinline__ float probability(float x) const { return exp_(x - most) * scale; }
+  __device__ __forceinline__ float probability(float x) const { return exp_falling(x - most) * scale; }
   __device__ __forceinline__ float log_probability(float x) const { return (x - most) - log_sum; }
 };
 
