@@ -218,8 +218,8 @@ TEST(Formulas, ExpOfWhatIsNotPositiveHasTheSameBits) {
               std::bit_cast<std::uint32_t>(formulas::exp_(x)))
         << x;
   }
-  expect_bits("exp_falling(0)", formulas::exp_falling(0.0f), 1.0f);
-  expect_bits("exp_falling(-inf)", formulas::exp_falling(-kInfinity), 0.0f);
+  EXPECT_EQ(formulas::exp_falling(0.0f), 1.0f);
+  EXPECT_EQ(formulas::exp_falling(-kInfinity), 0.0f);
   EXPECT_TRUE(std::isnan(formulas::exp_falling(std::numeric_limits<float>::quiet_NaN())));
 }
 
@@ -395,14 +395,9 @@ std::vector<Store> stores() {
 #undef SILICA_BINARY
 #undef SILICA_BINARY_LINEAR
 #undef SILICA_BINARY_SCALAR
-      {"float", "div_(x, x)"},
-      {"float", "sqrt_(x)"},
-      {"float", "reciprocal_(x)"},
-      {"float", "fma_(x, x, x)"},
-      {"float", "f16_to_f32_(bits_(x))"},
-      {"float", "bf16_to_f32_(bits_(x))"},
-      {"UINT", "f32_to_f16_(x)"},
-      {"UINT", "f32_to_bf16_(x)"},
+      {"float", "exp_falling(x)"},          {"float", "div_(x, x)"},    {"float", "sqrt_(x)"},
+      {"float", "reciprocal_(x)"},          {"float", "fma_(x, x, x)"}, {"float", "f16_to_f32_(bits_(x))"},
+      {"float", "bf16_to_f32_(bits_(x))"},  {"UINT", "f32_to_f16_(x)"}, {"UINT", "f32_to_bf16_(x)"},
       {"UINT", "is_moderate(x) ? 1u : 0u"},
   };
 }
