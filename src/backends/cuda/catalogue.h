@@ -43,8 +43,9 @@ struct CatalogueRow {
   std::string name;  // "map.silu.f32"
   Choice (*choose)(const CatalogueRow& row, const Request& request);
   Choice base;             // filled in by `choose`
-  std::size_t offset = 0;  // in the argument block, of the extent that `choose` looks at
-  std::size_t operands = 0;
+  std::size_t offset = 0;  // in the argument block, of the first extent that `choose` looks at
+  std::size_t operands =
+      0;  // that it asks about: all of an elementwise op's, those that a row's kernel keeps
 };
 
 const std::vector<CatalogueRow>& catalogue();
