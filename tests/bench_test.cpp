@@ -267,6 +267,26 @@ TEST(BenchPeers, AgreeWithSilica) {
     options.ops = {"matmul"};
     options.sizes = {};
   }
+  options = tiny({"ffn"});
+  options.peers = options.in_out = true;
+  options.shapes = {"7x12x9"};
+  for (const Row& row : run(options).rows) {
+    EXPECT_EQ(row.shape, "7x12x9 in-out");
+    for (const PeerResult& peer : row.peers) {
+      EXPECT_EQ(peer.refusal, "") << peer.name << " " << row.op;
+      EXPECT_LT(peer.difference.relative, 1e-5) << peer.name << " " << row.op;
+    }
+  }
+}
+
+TEST(BenchWork, LayoutsThatNoOpTakesAreRefused) {
+  const auto refused = [](const Choice& choice, const char* option, const char* op) {
+    return test::throws(ErrorCode::invalid_argument, {option, op}, [&] { works(choice, {}); });
+  };
+  EXPECT_TRUE(refused({.ops = {"ffn"}, .options = {.transpose_a = true}}, "--transpose-a", "matmul"));
+  EXPECT_TRUE(refused({.ops = {"ffn"}, .options = {.transpose_b = true}}, "--transpose-b", "matmul"));
+  EXPECT_TRUE(refused({.ops = {"matmul"}, .in_out = true}, "--in-out", "ffn"));
+  EXPECT_EQ(works({.ops = {"silu", "ffn"}, .in_out = true}, {}).back().inputs[1].shape, (Shape{576, 1536}));
 }
 
 TEST(BenchPeers, EachIsThereOrSaidToBeMissing) {

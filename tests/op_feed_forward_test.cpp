@@ -60,6 +60,46 @@ TEST_P(FeedForward, IsItsParts) {
   }
 }
 
+// Weights stored the other way: the same bits, and the transposes of the gradients.
+TEST_P(FeedForward, InOutIsTheTranspose) {
+  for (const auto& [dtype, rows] : every_dtype_and_some_tokens()) {
+    const Tensor x = random(1, dtype, {rows, width}), dy = random(5, dtype, {rows, width});
+    const auto turned = [this, dtype = dtype](const Tensor& w) {
+      const Tensor y = empty(dtype, {w.shape().cols(), w.shape().rows()});
+      run(device(), [&](CommandEncoder& e) { transpose(e, w, y); });
+      return y;
+    };
+    const FeedForwardWeights w = weights(dtype), v{turned(w.gate), turned(w.up), turned(w.down)};
+    const FeedForwardWeights want = weight_gradients(dtype);
+    const FeedForwardKept want_kept = kept(dtype, rows), got_kept = kept(dtype, rows);
+    const auto like_x = [&] { return empty(dtype, x.shape()); };
+    const Tensor want_y = like_x(), got_y = like_x(), bare_y = like_x(), want_x = like_x(), got_x = like_x();
+    const Guarded gate(device(), dtype, v.gate.shape()), up(device(), dtype, v.up.shape()),
+        down(device(), dtype, v.down.shape());
+    const FeedForwardWeights got{gate.tensor, up.tensor, down.tensor};
+    run(device(), [&](CommandEncoder& e) {
+      feed_forward(e, x, w, want_y, want_kept);
+      feed_forward(e, x, v, got_y, got_kept, {.in_out = true});
+      feed_forward(e, x, v, bare_y, {}, {.in_out = true});
+      feed_forward_backward(e, x, w, want_kept, dy, want_x, want);
+      feed_forward_backward(e, x, v, got_kept, dy, got_x, got, {.in_out = true});
+    });
+    const auto expect = [&, dtype = dtype, rows = rows](const Tensor& a, const Tensor& b, const char* what) {
+      EXPECT_TRUE(same_bits(get(a), get(b))) << to_string(dtype) << " " << rows << " " << what;
+    };
+    expect(got_y, want_y, "y");
+    expect(bare_y, want_y, "y alone");
+    expect(got_kept.gate, want_kept.gate, "kept.gate");
+    expect(got_kept.up, want_kept.up, "kept.up");
+    expect(got_kept.hidden, want_kept.hidden, "kept.hidden");
+    expect(got_x, want_x, "dx");
+    expect(turned(got.gate), want.gate, "dgate");
+    expect(turned(got.up), want.up, "dup");
+    expect(turned(got.down), want.down, "ddown");
+    EXPECT_TRUE(gate.intact() && up.intact() && down.intact());
+  }
+}
+
 // By the tape, of the ops that it is made of.
 TEST_P(FeedForward, GradientsAreThoseOfItsParts) {
   for (const DType dtype : dtypes) {
@@ -145,6 +185,13 @@ TEST_P(FeedForward, RefusesWhatDoesNotFit) {
       refuses_op(e, {"feed_forward", "kept.up", "no tensor"}, forward(x, w, y, {k.gate, {}, k.hidden})));
   EXPECT_TRUE(
       refuses_op(e, {"feed_forward", "kept.hidden", "kept.up"}, forward(x, w, y, {k.gate, k.up, k.up})));
+  EXPECT_TRUE(refuses_op(e, {"feed_forward", "gate", "(27, 20)", "(20, 20)"},
+                         [&] { feed_forward(e, x, w, y, {}, {.in_out = true}); }));
+  EXPECT_TRUE(refuses_op(e, {"feed_forward", "down", "(20, 27)", "(27, 20)"},
+                         [&] { feed_forward(e, x, {w.down, w.down, w.down}, y, {}, {.in_out = true}); }));
+  EXPECT_TRUE(refuses_op(e, {"feed_forward_backward", "dup", "(27, 20)", "(20, 27)"}, [&] {
+    feed_forward_backward(e, x, {w.down, w.down, w.gate}, k, y, {}, {{}, d.up, {}}, {.in_out = true});
+  }));
   EXPECT_TRUE(refuses_op(e, {"feed_forward_backward", "kept.gate", "no tensor"},
                          [&] { feed_forward_backward(e, x, w, {}, y, {}, d); }));
   EXPECT_TRUE(refuses_op(e, {"feed_forward_backward", "dup", "(20, 27)", "(27, 20)"},

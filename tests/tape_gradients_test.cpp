@@ -123,6 +123,9 @@ std::vector<Problem> other_problems(const Device& device) {
       {"feed_forward",
        {{{3, 5}}, {{8, 5}}, {{8, 5}}, {{5, 8}}},
        [](const Variables& v) { return feed_forward(v[0], v[1], v[2], v[3]); }},
+      {"feed_forward of weights (in, out)",
+       {{{3, 5}}, {{5, 8}}, {{5, 8}}, {{8, 5}}},
+       [](const Variables& v) { return feed_forward(v[0], v[1], v[2], v[3], {.in_out = true}); }},
       // One variable in several places, and gradients that meet.
       {"x * x", {{{7}}}, [](const Variables& v) { return mul(v[0], v[0]); }},
       {"x + x", {{{7}}}, [](const Variables& v) { return add(v[0], v[0]); }},

@@ -46,7 +46,7 @@ int generate(const GenerateOptions& options);
 struct BenchOptions {
   std::vector<std::string> ops;  // none: a table that fits the device
   std::vector<std::string> dtypes, sizes, shapes;
-  bool transpose_a = false, transpose_b = false;
+  bool transpose_a = false, transpose_b = false, in_out = false;
   bool fast = false;  // Math::fast
   bool peers = false;
   unsigned repeats = 0;   // 0: 15, or fewer of long ones

@@ -135,6 +135,7 @@ void add_bench(CLI::App& app, BenchOptions& options, Command& chosen) {
       ->multi_option_policy(list);
   command.add_flag("--transpose-a", options.transpose_a, "matmul: a is stored (K, M)");
   command.add_flag("--transpose-b", options.transpose_b, "matmul: b is stored (N, K)");
+  command.add_flag("--in-out", options.in_out, "ffn: weights are stored (in, out), not (out, in)");
   command.add_flag("--fast", options.fast, "Permit inexact products on tensor cores (Math::fast)");
   command.add_flag(
       "--peers", options.peers,

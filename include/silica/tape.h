@@ -92,7 +92,8 @@ Variable reshape(const Variable& x, const Shape& shape);
 Variable matmul(const Variable& a, const Variable& b, const MatmulOptions& options = {});
 Variable batched_matmul(const Variable& a, const Variable& b, const MatmulOptions& options = {});
 // Weights as of FeedForwardWeights.
-Variable feed_forward(const Variable& x, const Variable& gate, const Variable& up, const Variable& down);
+Variable feed_forward(const Variable& x, const Variable& gate, const Variable& up, const Variable& down,
+                      const FeedForwardOptions& options = {});
 Variable transpose(const Variable& x);
 Variable slice(const Variable& x, const SliceOptions& options);
 Variable concat(const std::vector<Variable>& inputs, Axis axis);

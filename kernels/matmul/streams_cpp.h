@@ -33,7 +33,7 @@ void add_lines(const Problem& problem, uint64_t p, uint64_t col, uint64_t cols, 
 // Columns [begin, end) of C where B's lines run along n. The sums of a block stay in L1.
 template <int rows, bool is_long> void stream_lines(const Problem& problem, uint64_t begin, uint64_t end) {
   constexpr uint64_t step = 4096 / rows / lanes * lanes;
-  constexpr uint64_t lines = is_long && rows == 1 && lanes >= 16 ? 8 : 4;
+  constexpr uint64_t lines = rows == 1 ? 8 : 4;
   for (; begin < end; begin += step) {
     const uint64_t cols = least(step, end - begin);
     for (uint64_t p = 0; p < problem.k;) {

@@ -127,20 +127,23 @@ Variable batched_matmul(const Variable& left, const Variable& right, const Matmu
   });
 }
 
-Variable feed_forward(const Variable& input, const Variable& gate, const Variable& up, const Variable& down) {
+Variable feed_forward(const Variable& input, const Variable& gate, const Variable& up, const Variable& down,
+                      const FeedForwardOptions& options) {
   TapeRecord& tape = TapeRecord::of("feed_forward", {input, gate, up, down});
   const Tensor x = input.value(), y = like(tape, x);
   const FeedForwardWeights weights{gate.value(), up.value(), down.value()};
   const auto hidden = [&] {
-    return tape.encoder->temporary(x.dtype(), {x.shape().rows(), weights.gate.shape().rows()});
+    const Shape& shape = weights.gate.shape();
+    return tape.encoder->temporary(x.dtype(),
+                                   {x.shape().rows(), options.in_out ? shape.cols() : shape.rows()});
   };
   const FeedForwardKept kept{hidden(), hidden(), hidden()};
-  feed_forward(*tape.encoder, x, weights, y, kept);
-  return TapeRecord::record("feed_forward", y, {input, gate, up, down}, [x, weights, kept](Reverse& r) {
+  feed_forward(*tape.encoder, x, weights, y, kept, options);
+  return TapeRecord::record("feed_forward", y, {input, gate, up, down}, [=](Reverse& r) {
     const auto wanted = [&r](std::size_t i) { return r.wants(i) ? r.slot(i) : Tensor(); };
     const Tensor dx = wanted(0);
     const FeedForwardWeights dweights{wanted(1), wanted(2), wanted(3)};
-    feed_forward_backward(r.encoder, x, weights, kept, r.dy(), dx, dweights);
+    feed_forward_backward(r.encoder, x, weights, kept, r.dy(), dx, dweights, options);
   });
 }
 

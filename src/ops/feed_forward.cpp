@@ -14,10 +14,12 @@ namespace silica {
 
 namespace {
 
-constexpr MatmulOptions out_in{.transpose_b = true};  // how weights are stored
-
 struct Extents {
   std::uint64_t tokens, width, hidden;
+  bool in_out;  // how weights are stored
+
+  // Of a layer's product with its weight.
+  MatmulOptions product() const { return {.transpose_b = !in_out}; }
 };
 
 void check_matrix(const char* op, const Argument& a, const Argument& x, std::uint64_t rows,
@@ -29,13 +31,21 @@ void check_matrix(const char* op, const Argument& a, const Argument& x, std::uin
          to_string(Shape{rows, cols}));
 }
 
-Extents check_inputs(const char* op, const Tensor& x, const FeedForwardWeights& weights) {
+void check_weight(const char* op, const Argument& a, const Argument& x, const Extents& e, std::uint64_t in,
+                  std::uint64_t out) {
+  check_matrix(op, a, x, e.in_out ? in : out, e.in_out ? out : in);
+}
+
+Extents check_inputs(const char* op, const Tensor& x, const FeedForwardWeights& weights,
+                     const FeedForwardOptions& options) {
   check_float(op, {"x", x});
   check_given(op, {"gate", weights.gate});
-  const Extents e{x.shape().rows(), x.shape().cols(), weights.gate.shape().rows()};
-  check_matrix(op, {"gate", weights.gate}, {"x", x}, e.hidden, e.width);
-  check_matrix(op, {"up", weights.up}, {"x", x}, e.hidden, e.width);
-  check_matrix(op, {"down", weights.down}, {"x", x}, e.width, e.hidden);
+  const Shape& gate = weights.gate.shape();
+  const Extents e{x.shape().rows(), x.shape().cols(), options.in_out ? gate.cols() : gate.rows(),
+                  options.in_out};
+  check_weight(op, {"gate", weights.gate}, {"x", x}, e, e.width, e.hidden);
+  check_weight(op, {"up", weights.up}, {"x", x}, e, e.width, e.hidden);
+  check_weight(op, {"down", weights.down}, {"x", x}, e, e.hidden, e.width);
   return e;
 }
 
@@ -74,7 +84,8 @@ void forward_on_tensor_cores(CommandEncoder& encoder, const Tensor& x, const Fee
                              const Tensor& y, const FeedForwardKept& kept, const Extents& e) {
   const Tensor hidden = kept.hidden ? kept.hidden : encoder.temporary(x.dtype(), {e.tokens, e.hidden});
   const Operand in[] = {read(x, "x"), read(w.gate, "gate"), read(w.up, "up"), write(hidden, "hidden")};
-  const kernels::ProductSizes sizes{e.tokens, e.hidden, e.width, 0, 1};
+  const std::uint32_t transpose = e.product().transpose_b;
+  const kernels::ProductSizes sizes{e.tokens, e.hidden, e.width, 0, transpose};
   if (kept.hidden) {
     dispatch(encoder, "hidden_kept",
              {in[0], in[1], in[2], in[3], write(kept.gate, "kept.gate"), write(kept.up, "kept.up")}, sizes);
@@ -82,16 +93,18 @@ void forward_on_tensor_cores(CommandEncoder& encoder, const Tensor& x, const Fee
     dispatch(encoder, "hidden", {in[0], in[1], in[2], in[3]}, sizes);
   }
   dispatch(encoder, "product", {read(hidden, "hidden"), read(w.down, "down"), write(y, "y")},
-           {e.tokens, e.width, e.hidden, 0, 1});
+           {e.tokens, e.width, e.hidden, 0, transpose});
 }
 
 void backward_on_tensor_cores(CommandEncoder& encoder, const Tensor& x, const FeedForwardWeights& w,
                               const FeedForwardKept& kept, const Tensor& dy, const Tensor& dx,
                               const FeedForwardWeights& dw, const Extents& e) {
+  const std::uint32_t transpose = e.in_out;
   const auto of_weight = [&](const Tensor& dout, const Tensor& in, const Tensor& dweight) {
-    const std::uint64_t out_extent = dout.shape().cols(), in_extent = in.shape().cols();
-    dispatch(encoder, "product", {read(dout, "dy"), read(in, "x"), write(dweight, "dweight")},
-             {out_extent, in_extent, e.tokens, 1, 0});
+    const Operand rows = e.in_out ? read(in, "x") : read(dout, "dy");
+    const Operand cols = e.in_out ? read(dout, "dy") : read(in, "x");
+    dispatch(encoder, "product", {rows, cols, write(dweight, "dweight")},
+             {rows.tensor.shape().cols(), cols.tensor.shape().cols(), e.tokens, 1, 0});
   };
   if (dx || dw.gate || dw.up) {
     const Tensor dgate = encoder.temporary(x.dtype(), kept.gate.shape());
@@ -99,12 +112,12 @@ void backward_on_tensor_cores(CommandEncoder& encoder, const Tensor& x, const Fe
     dispatch(encoder, "hidden_backward",
              {read(dy, "dy"), read(w.down, "down"), read(kept.gate, "kept.gate"), read(kept.up, "kept.up"),
               write(dgate, "dgate"), write(dup, "dup")},
-             {e.tokens, e.hidden, e.width, 0, 0});
+             {e.tokens, e.hidden, e.width, 0, transpose});
     if (dx) {
       dispatch(
           encoder, "input_backward",
           {read(dgate, "dgate"), read(w.gate, "gate"), read(dup, "dup"), read(w.up, "up"), write(dx, "dx")},
-          {e.tokens, e.width, e.hidden, 0, 0});
+          {e.tokens, e.width, e.hidden, 0, transpose});
     }
     if (dw.gate) of_weight(dgate, x, dw.gate);
     if (dw.up) of_weight(dup, x, dw.up);
@@ -121,45 +134,42 @@ void forward_of_ops(CommandEncoder& encoder, const Tensor& x, const FeedForwardW
   };
   const Tensor hidden = kept_or_temporary(kept.hidden);
   const std::string few_rows = message("feed_forward.few_rows.", to_string(x.dtype()));
-  if (!kept.hidden && kernels::is_few_rows(e.tokens, e.width, false, true) &&
+  if (!kept.hidden && kernels::is_few_rows(e.tokens, e.width, false, !e.in_out) &&
       encoder.device().kernels().contains(few_rows)) {
     encoder.dispatch(few_rows,
                      {read(x, "x"), read(w.gate, "gate"), read(w.up, "up"), write(hidden, "hidden")},
                      kernels::ProductSizes{e.tokens, e.hidden, e.width, 0, 1}, Grid{e.hidden, e.tokens});
   } else {
     const Tensor gate = kept_or_temporary(kept.gate), up = kept_or_temporary(kept.up);
-    matmul(encoder, x, w.gate, gate, out_in);
-    matmul(encoder, x, w.up, up, out_in);
+    matmul(encoder, x, w.gate, gate, e.product());
+    matmul(encoder, x, w.up, up, e.product());
     swiglu(encoder, gate, up, hidden);
   }
-  matmul(encoder, hidden, w.down, y, out_in);
+  matmul(encoder, hidden, w.down, y, e.product());
 }
 
 void backward_of_ops(CommandEncoder& encoder, const Tensor& x, const FeedForwardWeights& w,
                      const FeedForwardKept& kept, const Tensor& dy, const Tensor& dx,
-                     const FeedForwardWeights& dw) {
+                     const FeedForwardWeights& dw, const MatmulOptions& product) {
   const auto like = [&](const Tensor& model) { return encoder.temporary(model.dtype(), model.shape()); };
   const bool needs_hidden = dx || dw.gate || dw.up;
   const Tensor dhidden = needs_hidden ? like(kept.hidden) : Tensor();
-  if (needs_hidden) matmul(encoder, dy, w.down, dhidden);
-  if (dw.down) matmul(encoder, dy, kept.hidden, dw.down, {.transpose_a = true});
+  matmul_backward(encoder, kept.hidden, w.down, dy, dhidden, dw.down, product);
   if (!needs_hidden) return;
   const Tensor dgate = like(kept.gate), dup = like(kept.up);
   swiglu_backward(encoder, kept.gate, kept.up, dhidden, dgate, dup);
   const Tensor through_gate = dx ? like(dx) : Tensor(), through_up = dx ? like(dx) : Tensor();
-  if (dx) matmul(encoder, dgate, w.gate, through_gate);
-  if (dx) matmul(encoder, dup, w.up, through_up);
-  if (dw.gate) matmul(encoder, dgate, x, dw.gate, {.transpose_a = true});
-  if (dw.up) matmul(encoder, dup, x, dw.up, {.transpose_a = true});
+  matmul_backward(encoder, x, w.gate, dgate, through_gate, dw.gate, product);
+  matmul_backward(encoder, x, w.up, dup, through_up, dw.up, product);
   if (dx) add(encoder, through_gate, through_up, dx);
 }
 
 }  // namespace
 
 void feed_forward(CommandEncoder& encoder, const Tensor& x, const FeedForwardWeights& weights,
-                  const Tensor& y, const FeedForwardKept& kept) {
+                  const Tensor& y, const FeedForwardKept& kept, const FeedForwardOptions& options) {
   const char* op = "feed_forward";
-  const Extents e = check_inputs(op, x, weights);
+  const Extents e = check_inputs(op, x, weights, options);
   check_matrix(op, {"y", y}, {"x", x}, e.tokens, e.width);
   std::vector<Operand> operands = {read(x, "x"), read(weights.gate, "gate"), read(weights.up, "up"),
                                    read(weights.down, "down"), write(y, "y")};
@@ -180,9 +190,9 @@ void feed_forward(CommandEncoder& encoder, const Tensor& x, const FeedForwardWei
 
 void feed_forward_backward(CommandEncoder& encoder, const Tensor& x, const FeedForwardWeights& weights,
                            const FeedForwardKept& kept, const Tensor& dy, const Tensor& dx,
-                           const FeedForwardWeights& dweights) {
+                           const FeedForwardWeights& dweights, const FeedForwardOptions& options) {
   const char* op = "feed_forward_backward";
-  const Extents e = check_inputs(op, x, weights);
+  const Extents e = check_inputs(op, x, weights, options);
   check_kept(op, kept, x, e);
   check_matrix(op, {"dy", dy}, {"x", x}, e.tokens, e.width);
   std::vector<Operand> operands = {read(x, "x"),
@@ -193,21 +203,21 @@ void feed_forward_backward(CommandEncoder& encoder, const Tensor& x, const FeedF
                                    read(kept.up, "kept.up"),
                                    read(kept.hidden, "kept.hidden"),
                                    read(dy, "dy")};
-  const auto take = [&](const Argument& gradient, std::uint64_t rows, std::uint64_t cols) {
+  const auto take = [&](const Argument& gradient, const Tensor& model) {
     if (!gradient.tensor) return;
-    check_matrix(op, gradient, {"x", x}, rows, cols);
+    check_matrix(op, gradient, {"x", x}, model.shape().rows(), model.shape().cols());
     operands.push_back(write(gradient.tensor, gradient.name));
   };
-  take({"dx", dx}, e.tokens, e.width);
-  take({"dgate", dweights.gate}, e.hidden, e.width);
-  take({"dup", dweights.up}, e.hidden, e.width);
-  take({"ddown", dweights.down}, e.width, e.hidden);
+  take({"dx", dx}, x);
+  take({"dgate", dweights.gate}, weights.gate);
+  take({"dup", dweights.up}, weights.up);
+  take({"ddown", dweights.down}, weights.down);
   encoder.check(op, operands);
   CommandEncoder::Transaction transaction(encoder, op);
   if (is_for_tensor_cores(encoder, e, operands)) {
     backward_on_tensor_cores(encoder, x, weights, kept, dy, dx, dweights, e);
   } else {
-    backward_of_ops(encoder, x, weights, kept, dy, dx, dweights);
+    backward_of_ops(encoder, x, weights, kept, dy, dx, dweights, e.product());
   }
   transaction.commit();
 }

@@ -76,13 +76,15 @@ namespace silica::test {
 #define ADD(kernels, type, ta, tb, epilogue)                                                   \
   kernels["TensorCoreProduct<" #type ", " #ta ", " #tb ", Epilogue::" #epilogue ", 3>::run"] = \
       emulated(&TensorCoreProduct<type, ta, tb, Epilogue::epilogue, 3>::run);
-#define ADD_ALL(kernels, type)            \
-  ADD(kernels, type, false, false, store) \
-  ADD(kernels, type, false, true, store)  \
-  ADD(kernels, type, true, false, store)  \
-  ADD(kernels, type, true, true, store)   \
-  ADD(kernels, type, false, true, swiglu) \
-  ADD(kernels, type, false, false, swiglu_backward)
+#define ADD_ALL(kernels, type)                      \
+  ADD(kernels, type, false, false, store)           \
+  ADD(kernels, type, false, true, store)            \
+  ADD(kernels, type, true, false, store)            \
+  ADD(kernels, type, true, true, store)             \
+  ADD(kernels, type, false, false, swiglu)          \
+  ADD(kernels, type, false, true, swiglu)           \
+  ADD(kernels, type, false, false, swiglu_backward) \
+  ADD(kernels, type, false, true, swiglu_backward)
 
 const EmulatedKernels& emulated_tensor_core() {
   static const EmulatedKernels all = [] {

@@ -261,21 +261,23 @@ struct FeedForwardList {
   CommandList list;
   std::size_t forward, all;  // commands
 };
-FeedForwardList feed_forward_list(const Device& device, std::size_t tokens, std::size_t offset = 0) {
+FeedForwardList feed_forward_list(const Device& device, std::size_t tokens, std::size_t offset = 0,
+                                  bool in_out = false) {
   constexpr std::size_t width = 4096, hidden = 1024;
   constexpr DType dtype = DType::bf16;
   const auto tensor = [&](std::size_t rows, std::size_t cols) { return Tensor(device, dtype, {rows, cols}); };
   const auto weights = [&] {
-    return FeedForwardWeights{tensor(hidden, width), tensor(hidden, width), tensor(width, hidden)};
+    const std::size_t rows = in_out ? width : hidden, cols = in_out ? hidden : width;
+    return FeedForwardWeights{tensor(rows, cols), tensor(rows, cols), tensor(cols, rows)};
   };
   const Tensor whole_x(device, dtype, {tokens * width + offset});
   const Tensor x = whole_x.rows(offset, tokens * width).reshape({tokens, width}), y = tensor(tokens, width);
   const FeedForwardWeights w = weights(), dw = weights();
   const FeedForwardKept kept{tensor(tokens, hidden), tensor(tokens, hidden), tensor(tokens, hidden)};
   CommandEncoder e(device, {.math = Math::fast});
-  feed_forward(e, x, w, y, kept);
+  feed_forward(e, x, w, y, kept, {in_out});
   const std::size_t forward = e.commands();
-  feed_forward_backward(e, x, w, kept, tensor(tokens, width), tensor(tokens, width), dw);
+  feed_forward_backward(e, x, w, kept, tensor(tokens, width), tensor(tokens, width), dw, {in_out});
   const std::size_t all = e.commands();
   return {e.finish(), forward, all};
 }
@@ -294,6 +296,14 @@ TEST_F(CudaFast, FeedForwardHasKernelsOfItsOwn) {
   EXPECT_EQ(fake_counts().edges, 2 + 2 * 4);
   EXPECT_EQ(fake_counts().graph_launches, 3);
   EXPECT_EQ(fake_lt_counts().heuristics, 0);
+}
+
+TEST_F(CudaFast, FeedForwardHasThemForWeightsOfInOut) {
+  const FeedForwardList own = feed_forward_list(device(), 1024, 0, true);
+  EXPECT_EQ(own.forward, 2u);
+  EXPECT_EQ(own.all, 7u);
+  device().submit(own.list).wait();
+  EXPECT_EQ(fake_calls("cuTensorMapEncodeTiled"), 6 + 3 + 6 + 5 + 3 * 3);
 }
 
 TEST_F(CudaFast, FeedForwardOfSmallOrMisalignedOperandsIsOfOps) {

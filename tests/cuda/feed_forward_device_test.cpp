@@ -3,6 +3,7 @@
 // SILICA_REQUIRE_CUDA is set and the GPU is one.
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 
 #include "cases.h"
 #include "kernels/matmul/matmul.h"
@@ -111,86 +112,100 @@ TEST_F(FeedForwardDevice, ProductsOfEveryLayoutAreWithinTheBound) {
   }
 }
 
-TEST_F(FeedForwardDevice, HiddenIsSwigluOfTheProducts) {
+// How weights are stored: (out, in) and (in, out).
+constexpr MatmulOptions layouts[] = {{.transpose_b = true}, {}};
+// Of a second factor.
+Shape stored(const MatmulOptions& o, std::size_t n, std::size_t k) {
+  return o.transpose_b ? Shape{n, k} : Shape{k, n};
+}
+
+void for_each_network(const std::function<void(DType, const Sizes&, const MatmulOptions&)>& expect) {
   for (const DType dtype : dtypes) {
-    for (const auto& [m, n, k] : shapes) {
-      for (const float amplitude : {0.01f, 1.0f, 300.0f}) {
-        const Tensor x = random(1, dtype, {m, k}, amplitude), gate = random(2, dtype, {n, k}, amplitude),
-                     up = random(3, dtype, {n, k}, amplitude), alone(device(), dtype, {m, n});
-        const Guarded hidden = guarded(dtype, {m, n}), g = guarded(dtype, {m, n}), u = guarded(dtype, {m, n});
-        const kernels::ProductSizes sizes{m, n, k, 0, 1};
-        run_fast([&](CommandEncoder& e) {
-          e.dispatch(kernel_of("hidden", dtype),
-                     {read(x, "x"), read(gate, "gate"), read(up, "up"), write(alone, "hidden")}, sizes,
-                     Grid{n, m});
-          e.dispatch(kernel_of("hidden_kept", dtype),
-                     {read(x, "x"), read(gate, "gate"), read(up, "up"), write(hidden.tensor, "hidden"),
-                      write(g.tensor, "kept.gate"), write(u.tensor, "kept.up")},
-                     sizes, Grid{n, m});
-        });
-        const std::string what = text_of(dtype, m, n, k) + " of " + std::to_string(amplitude);
-        if (dtype == DType::bf16 || amplitude < 300.0f) {  // f16 overflows
-          expect_within(what + " gate", g.tensor, exact_product(device(), x, gate, {false, true}), k);
-          expect_within(what + " up", u.tensor, exact_product(device(), x, up, {false, true}), k);
-        }
-        expect_fast_silu(what, get(hidden.tensor), get(g.tensor), get(u.tensor), dtype);
-        EXPECT_TRUE(same_bits(get(alone), get(hidden.tensor))) << what;
-        EXPECT_TRUE(hidden.intact() && g.intact() && u.intact()) << what;
-      }
+    for (const Sizes& sizes : shapes) {
+      for (const MatmulOptions& layout : layouts) expect(dtype, sizes, layout);
     }
   }
+}
+
+TEST_F(FeedForwardDevice, HiddenIsSwigluOfTheProducts) {
+  for_each_network([](DType dtype, const Sizes& s, const MatmulOptions& layout) {
+    const auto& [m, n, k] = s;
+    const kernels::ProductSizes sizes{m, n, k, 0, layout.transpose_b};
+    for (const float amplitude : {0.01f, 1.0f, 300.0f}) {
+      const Tensor x = random(1, dtype, {m, k}, amplitude),
+                   gate = random(2, dtype, stored(layout, n, k), amplitude),
+                   up = random(3, dtype, stored(layout, n, k), amplitude), alone(device(), dtype, {m, n});
+      const Guarded hidden = guarded(dtype, {m, n}), g = guarded(dtype, {m, n}), u = guarded(dtype, {m, n});
+      run_fast([&](CommandEncoder& e) {
+        e.dispatch(kernel_of("hidden", dtype),
+                   {read(x, "x"), read(gate, "gate"), read(up, "up"), write(alone, "hidden")}, sizes,
+                   Grid{n, m});
+        e.dispatch(kernel_of("hidden_kept", dtype),
+                   {read(x, "x"), read(gate, "gate"), read(up, "up"), write(hidden.tensor, "hidden"),
+                    write(g.tensor, "kept.gate"), write(u.tensor, "kept.up")},
+                   sizes, Grid{n, m});
+      });
+      const std::string what = text_of(dtype, m, n, k) + " of " + std::to_string(amplitude);
+      if (dtype == DType::bf16 || amplitude < 300.0f) {  // f16 overflows
+        expect_within(what + " gate", g.tensor, exact_product(device(), x, gate, layout), k);
+        expect_within(what + " up", u.tensor, exact_product(device(), x, up, layout), k);
+      }
+      expect_fast_silu(what, get(hidden.tensor), get(g.tensor), get(u.tensor), dtype);
+      EXPECT_TRUE(same_bits(get(alone), get(hidden.tensor))) << what;
+      EXPECT_TRUE(hidden.intact() && g.intact() && u.intact()) << what;
+    }
+  });
 }
 
 TEST_F(FeedForwardDevice, HiddenBackwardIsSwigluBackwardOfTheProduct) {
-  for (const DType dtype : dtypes) {
-    for (const auto& [m, n, k] : shapes) {
-      for (const Data data : {Data::ordinary, Data::special}) {
-        const auto values = [&](std::uint64_t number) {
-          return make(device(), dtype, {m, n}, rounded(values_for(data, number, m * n, -4.0f, 4.0f), dtype));
-        };
-        const Tensor dy = random(1, dtype, {m, k}), down = random(2, dtype, {k, n}), gate = values(3),
-                     up = values(4), dhidden(device(), dtype, {m, n});
-        const Guarded dgate = guarded(dtype, {m, n}), dup = guarded(dtype, {m, n});
-        const kernels::ProductSizes sizes{m, n, k, 0, 0};
-        run_fast([&](CommandEncoder& e) {
-          product(e, dy, down, dhidden, sizes);
-          e.dispatch(kernel_of("hidden_backward", dtype),
-                     {read(dy, "dy"), read(down, "down"), read(gate, "kept.gate"), read(up, "kept.up"),
-                      write(dgate.tensor, "dgate"), write(dup.tensor, "dup")},
-                     sizes, Grid{n, m});
-        });
-        const std::string what = text_of(dtype, m, n, k) + " " + std::string(to_string(data));
-        const std::vector<float> g = get(gate), d = get(dhidden);
-        expect_fast_silu(what + " dup", get(dup.tensor), g, d, dtype);
-        expect_fast_silu_gradient(what + " dgate", get(dgate.tensor), g, get(up), d, dtype);
-        EXPECT_TRUE(dgate.intact() && dup.intact()) << what;
-      }
+  for_each_network([](DType dtype, const Sizes& s, const MatmulOptions& layout) {
+    const auto& [m, n, k] = s;
+    const kernels::ProductSizes sizes{m, n, k, 0, layout.transpose_b};
+    for (const Data data : {Data::ordinary, Data::special}) {
+      const auto values = [&](std::uint64_t number) {
+        return make(device(), dtype, {s.m, s.n},
+                    rounded(values_for(data, number, s.m * s.n, -4.0f, 4.0f), dtype));
+      };
+      const Tensor dy = random(1, dtype, {m, k}), down = random(2, dtype, stored(layout, n, k)),
+                   gate = values(3), up = values(4), dhidden(device(), dtype, {m, n});
+      const Guarded dgate = guarded(dtype, {m, n}), dup = guarded(dtype, {m, n});
+      run_fast([&](CommandEncoder& e) {
+        product(e, dy, down, dhidden, sizes);
+        e.dispatch(kernel_of("hidden_backward", dtype),
+                   {read(dy, "dy"), read(down, "down"), read(gate, "kept.gate"), read(up, "kept.up"),
+                    write(dgate.tensor, "dgate"), write(dup.tensor, "dup")},
+                   sizes, Grid{n, m});
+      });
+      const std::string what = text_of(dtype, m, n, k) + " " + std::string(to_string(data));
+      const std::vector<float> g = get(gate), d = get(dhidden);
+      expect_fast_silu(what + " dup", get(dup.tensor), g, d, dtype);
+      expect_fast_silu_gradient(what + " dgate", get(dgate.tensor), g, get(up), d, dtype);
+      EXPECT_TRUE(dgate.intact() && dup.intact()) << what;
     }
-  }
+  });
 }
 
 TEST_F(FeedForwardDevice, InputBackwardSumsTwoProducts) {
-  for (const DType dtype : dtypes) {
-    for (const auto& [m, n, k] : shapes) {
-      const Tensor dgate = random(1, dtype, {m, k}), gate = random(2, dtype, {k, n}),
-                   dup = random(3, dtype, {m, k}), up = random(4, dtype, {k, n});
-      const Guarded dx = guarded(dtype, {m, n});
-      run_fast([&](CommandEncoder& e) {
-        e.dispatch(kernel_of("input_backward", dtype),
-                   {read(dgate, "dgate"), read(gate, "gate"), read(dup, "dup"), read(up, "up"),
-                    write(dx.tensor, "dx")},
-                   kernels::ProductSizes{m, n, k, 0, 0}, Grid{n, m});
-      });
-      Want want = exact_product(device(), dgate, gate, {});
-      const Want other = exact_product(device(), dup, up, {});
-      for (std::size_t i = 0; i < want.value.size(); ++i) {
-        want.value[i] += other.value[i];
-        want.magnitude[i] += other.magnitude[i];
-      }
-      expect_within(text_of(dtype, m, n, k), dx.tensor, want, 2 * k);
-      EXPECT_TRUE(dx.intact());
+  for_each_network([](DType dtype, const Sizes& s, const MatmulOptions& layout) {
+    const auto& [m, n, k] = s;
+    const Tensor dgate = random(1, dtype, {m, k}), gate = random(2, dtype, stored(layout, n, k)),
+                 dup = random(3, dtype, {m, k}), up = random(4, dtype, stored(layout, n, k));
+    const Guarded dx = guarded(dtype, {m, n});
+    run_fast([&](CommandEncoder& e) {
+      e.dispatch(kernel_of("input_backward", dtype),
+                 {read(dgate, "dgate"), read(gate, "gate"), read(dup, "dup"), read(up, "up"),
+                  write(dx.tensor, "dx")},
+                 kernels::ProductSizes{s.m, s.n, s.k, 0, layout.transpose_b}, Grid{s.n, s.m});
+    });
+    Want want = exact_product(device(), dgate, gate, layout);
+    const Want other = exact_product(device(), dup, up, layout);
+    for (std::size_t i = 0; i < want.value.size(); ++i) {
+      want.value[i] += other.value[i];
+      want.magnitude[i] += other.magnitude[i];
     }
-  }
+    expect_within(text_of(dtype, m, n, k), dx.tensor, want, 2 * k);
+    EXPECT_TRUE(dx.intact());
+  });
 }
 
 // ---- the op
@@ -200,17 +215,20 @@ constexpr std::size_t tokens = 1032, width = 4104, hidden = 1096;
 struct Network {
   Tensor x, dy;
   FeedForwardWeights weights;
+  bool in_out;
 };
 
 class FeedForwardOp : public FeedForwardDevice {
  protected:
-  static Network network(DType dtype) {
+  static Network network(DType dtype, bool in_out) {
     const auto weight = [&](std::uint64_t seed, std::size_t out, std::size_t in) {
-      return random(seed, dtype, {out, in}, 1.5f / std::sqrt(static_cast<float>(in)));
+      return random(seed, dtype, in_out ? Shape{in, out} : Shape{out, in},
+                    1.5f / std::sqrt(static_cast<float>(in)));
     };
     return {random(1, dtype, {tokens, width}),
             random(5, dtype, {tokens, width}),
-            {weight(2, hidden, width), weight(3, hidden, width), weight(4, width, hidden)}};
+            {weight(2, hidden, width), weight(3, hidden, width), weight(4, width, hidden)},
+            in_out};
   }
   static std::vector<std::vector<float>> gradients(const Network& n, Math math, int times,
                                                    std::size_t commands) {
@@ -219,11 +237,13 @@ class FeedForwardOp : public FeedForwardDevice {
       return Tensor(device(), dtype, {rows, cols});
     };
     const FeedForwardKept kept{empty(tokens, hidden), empty(tokens, hidden), empty(tokens, hidden)};
-    const FeedForwardWeights d{empty(hidden, width), empty(hidden, width), empty(width, hidden)};
+    const auto& [gate, up, down] = n.weights;
+    const FeedForwardWeights d{Tensor(device(), dtype, gate.shape()), Tensor(device(), dtype, up.shape()),
+                               Tensor(device(), dtype, down.shape())};
     const Tensor y = empty(tokens, width), dx = empty(tokens, width);
     CommandEncoder e(device(), {.math = math});
-    feed_forward(e, n.x, n.weights, y, kept);
-    feed_forward_backward(e, n.x, n.weights, kept, n.dy, dx, d);
+    feed_forward(e, n.x, n.weights, y, kept, {n.in_out});
+    feed_forward_backward(e, n.x, n.weights, kept, n.dy, dx, d, {n.in_out});
     if (math == Math::fast) {
       EXPECT_EQ(e.commands(), commands);
     }
@@ -235,8 +255,9 @@ class FeedForwardOp : public FeedForwardDevice {
 
 // Seven kernels, launched or replayed; near the exact results.
 TEST_F(FeedForwardOp, IsNearTheExactOne) {
-  for (const DType dtype : dtypes) {
-    const Network n = network(dtype);
+  for (const auto& [dtype, in_out] :
+       {std::pair{DType::bf16, false}, {DType::bf16, true}, {DType::f16, false}, {DType::f16, true}}) {
+    const Network n = network(dtype, in_out);
     const auto want = gradients(n, Math::exact, 1, 0), got = gradients(n, Math::fast, 1, 7);
     const auto replayed = gradients(n, Math::fast, 4, 7);
     for (std::size_t i = 0; i < want.size(); ++i) {
@@ -255,7 +276,7 @@ TEST_F(FeedForwardOp, IsNearTheExactOne) {
 // What the copy engine does not take goes to the other kernels.
 TEST_F(FeedForwardOp, AnyPlaceAndSize) {
   const DType dtype = DType::bf16;
-  const Network n = network(dtype);
+  const Network n = network(dtype, false);
   const Tensor y(device(), dtype, {tokens, width});
   const Guarded elsewhere(device(), dtype, {tokens, width}, 4, 64);
   run_fast([&](CommandEncoder& e) {

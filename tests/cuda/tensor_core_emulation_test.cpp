@@ -105,6 +105,13 @@ std::vector<float> amplitudes_of(DType dtype) {
   return dtype == DType::bf16 ? std::vector{2.0f, 60.0f} : std::vector{20.0f};
 }
 
+// How weights are stored: (out, in) and (in, out).
+constexpr MatmulOptions layouts[] = {{.transpose_b = true}, {}};
+// Of a second factor.
+Shape stored(const MatmulOptions& o, const Sizes& s) {
+  return o.transpose_b ? Shape{s.n, s.k} : Shape{s.k, s.n};
+}
+
 std::string text_of(DType dtype, const Sizes& s) {
   return std::string(to_string(dtype)) + " " + std::to_string(s.m) + " x " + std::to_string(s.n) + " x " +
          std::to_string(s.k);
@@ -154,7 +161,7 @@ TEST(TensorCoreEmulation, ProductsOfEveryLayout) {
       for (const MatmulOptions& o :
            {MatmulOptions{false, false}, {false, true}, {true, false}, {true, true}}) {
         const Tensor a = random(1, dtype, o.transpose_a ? Shape{s.k, s.m} : Shape{s.m, s.k}),
-                     b = random(2, dtype, o.transpose_b ? Shape{s.n, s.k} : Shape{s.k, s.n});
+                     b = random(2, dtype, stored(o, s));
         Command command("product", dtype, s, o);
         command.read(a);
         command.read(b);
@@ -185,65 +192,69 @@ TEST(TensorCoreEmulation, BitsDependOnNeitherOtherRowsNorMultiprocessors) {
 }
 
 TEST(TensorCoreEmulation, TheInputsGradientIsOfTwoProducts) {
+  const DType dtype = DType::bf16;
   for (const Sizes& s : shapes) {
-    const DType dtype = DType::bf16;
-    const Tensor dgate = random(1, dtype, {s.m, s.k}), gate = random(2, dtype, {s.k, s.n}),
-                 dup = random(3, dtype, {s.m, s.k}), up = random(4, dtype, {s.k, s.n});
-    Command command("input_backward", dtype, s, {});
-    for (const Tensor& tensor : {dgate, gate, dup, up}) command.read(tensor);
-    const std::size_t dx = command.write({s.m, s.n});
-    command.run(11);
-    expect_product(text_of(dtype, s), command.result(dx), {{dgate, gate, {}, s}, {dup, up, {}, s}});
+    for (const MatmulOptions& o : layouts) {
+      const Tensor dgate = random(1, dtype, {s.m, s.k}), gate = random(2, dtype, stored(o, s)),
+                   dup = random(3, dtype, {s.m, s.k}), up = random(4, dtype, stored(o, s));
+      Command command("input_backward", dtype, s, o);
+      for (const Tensor& tensor : {dgate, gate, dup, up}) command.read(tensor);
+      const std::size_t dx = command.write({s.m, s.n});
+      command.run(11);
+      expect_product(text_of(dtype, s), command.result(dx), {{dgate, gate, o, s}, {dup, up, o, s}});
+    }
   }
 }
 
 // swiglu of the products that are kept.
-TEST(TensorCoreEmulation, HiddenIsSwigluOfTheProducts) {
-  unsigned seed = 20;
-  const MatmulOptions out_in{.transpose_b = true};
+void expect_hidden(DType dtype, const Sizes& s, const MatmulOptions& o, float amplitude, unsigned seed) {
+  const Tensor x = random(1, dtype, {s.m, s.k}, amplitude), gate = random(2, dtype, stored(o, s)),
+               up = random(3, dtype, stored(o, s));
+  Command kept("hidden_kept", dtype, s, o), alone("hidden", dtype, s, o);
+  for (const Tensor& tensor : {x, gate, up}) kept.read(tensor), alone.read(tensor);
+  const std::size_t hidden = kept.write({s.m, s.n}), g = kept.write({s.m, s.n}), u = kept.write({s.m, s.n});
+  ASSERT_EQ(alone.write({s.m, s.n}), hidden);
+  kept.run(seed);
+  alone.run(seed + 1);
+  const std::string what = text_of(dtype, s);
+  expect_product(what + " gate", kept.result(g), {{x, gate, o, s}});
+  expect_product(what + " up", kept.result(u), {{x, up, o, s}});
+  expect_fast_silu(what, get(kept.result(hidden)), get(kept.result(g)), get(kept.result(u)), dtype);
+  EXPECT_TRUE(same_bits(get(alone.result(hidden)), get(kept.result(hidden)))) << what;
+}
+
+void expect_hidden_backward(DType dtype, const Sizes& s, const MatmulOptions& o, float amplitude,
+                            unsigned seed) {
+  const Tensor dy = random(1, dtype, {s.m, s.k}), down = random(2, dtype, stored(o, s)),
+               gate = random(3, dtype, {s.m, s.n}, amplitude), up = random(4, dtype, {s.m, s.n});
+  Command product("product", dtype, s, o), both("hidden_backward", dtype, s, o);
+  for (const Tensor& tensor : {dy, down}) product.read(tensor), both.read(tensor);
+  for (const Tensor& tensor : {gate, up}) both.read(tensor);
+  const std::size_t c = product.write({s.m, s.n}), dgate = both.write({s.m, s.n}),
+                    dup = both.write({s.m, s.n});
+  product.run(seed);
+  both.run(seed + 1);
+  const std::string what = text_of(dtype, s);
+  const std::vector<float> g = get(gate), dy_hidden = get(product.result(c));
+  expect_fast_silu(what + " dup", get(both.result(dup)), g, dy_hidden, dtype);
+  expect_fast_silu_gradient(what + " dgate", get(both.result(dgate)), g, get(up), dy_hidden, dtype);
+}
+
+void for_each_network(unsigned seed,
+                      void (*expect)(DType, const Sizes&, const MatmulOptions&, float, unsigned)) {
   for (const DType dtype : dtypes) {
     for (const Sizes& s : shapes) {
-      for (const float amplitude : amplitudes_of(dtype)) {
-        const Tensor x = random(1, dtype, {s.m, s.k}, amplitude), gate = random(2, dtype, {s.n, s.k}),
-                     up = random(3, dtype, {s.n, s.k});
-        Command kept("hidden_kept", dtype, s, out_in), alone("hidden", dtype, s, out_in);
-        for (const Tensor& tensor : {x, gate, up}) kept.read(tensor), alone.read(tensor);
-        const std::size_t hidden = kept.write({s.m, s.n}), g = kept.write({s.m, s.n}),
-                          u = kept.write({s.m, s.n});
-        ASSERT_EQ(alone.write({s.m, s.n}), hidden);
-        kept.run(++seed);
-        alone.run(++seed);
-        const std::string what = text_of(dtype, s);
-        expect_product(what + " gate", kept.result(g), {{x, gate, out_in, s}});
-        expect_product(what + " up", kept.result(u), {{x, up, out_in, s}});
-        expect_fast_silu(what, get(kept.result(hidden)), get(kept.result(g)), get(kept.result(u)), dtype);
-        EXPECT_TRUE(same_bits(get(alone.result(hidden)), get(kept.result(hidden)))) << what;
+      for (const MatmulOptions& o : layouts) {
+        for (const float amplitude : amplitudes_of(dtype)) expect(dtype, s, o, amplitude, seed += 2);
       }
     }
   }
 }
 
+TEST(TensorCoreEmulation, HiddenIsSwigluOfTheProducts) { for_each_network(20, expect_hidden); }
+
 TEST(TensorCoreEmulation, HiddenBackwardIsSwigluBackwardOfTheProduct) {
-  unsigned seed = 40;
-  for (const DType dtype : dtypes) {
-    for (const Sizes& s : shapes) {
-      for (const float amplitude : amplitudes_of(dtype)) {
-        const Tensor dy = random(1, dtype, {s.m, s.k}), down = random(2, dtype, {s.k, s.n}),
-                     gate = random(3, dtype, {s.m, s.n}, amplitude), up = random(4, dtype, {s.m, s.n});
-        Command product("product", dtype, s, {}), both("hidden_backward", dtype, s, {});
-        for (const Tensor& tensor : {dy, down}) product.read(tensor), both.read(tensor);
-        for (const Tensor& tensor : {gate, up}) both.read(tensor);
-        const std::size_t c = product.write({s.m, s.n}), dgate = both.write({s.m, s.n}),
-                          dup = both.write({s.m, s.n});
-        product.run(++seed);
-        both.run(++seed);
-        const std::string what = text_of(dtype, s);
-        const std::vector<float> g = get(gate), dy_hidden = get(product.result(c));
-        expect_fast_silu(what + " dup", get(both.result(dup)), g, dy_hidden, dtype);
-        expect_fast_silu_gradient(what + " dgate", get(both.result(dgate)), g, get(up), dy_hidden, dtype);
-      }
-    }
-  }
+  for_each_network(60, expect_hidden_backward);
 }
 
 // ---- swiglu and its gradients on their own

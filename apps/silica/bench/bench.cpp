@@ -57,7 +57,8 @@ Extents parse_extents(const std::string& text, const char* option) {
 Choice parse(const BenchOptions& options) {
   Choice choice{.ops = options.ops,
                 .math = options.fast ? Math::fast : Math::exact,
-                .options = {options.transpose_a, options.transpose_b}};
+                .options = {options.transpose_a, options.transpose_b},
+                .in_out = options.in_out};
   for (const std::string& name : options.dtypes) {
     const std::optional<DType> dtype = parse_dtype(name);
     if (!dtype || !is_float(*dtype)) {

@@ -15,13 +15,15 @@ Tensor like(CommandEncoder& encoder, const Tensor& tensor) {
 
 Feedforward::Hidden Feedforward::encode_forward(CommandEncoder& e, const Tensors& in,
                                                 const Tensor& to) const {
-  const Shape shape{in[x].shape().rows(), in[gate].shape().rows()};
+  const Shape& weight = in[gate].shape();
+  const Shape shape{in[x].shape().rows(), in_out ? weight.cols() : weight.rows()};
+  const MatmulOptions product{.transpose_b = !in_out};
   const auto temporary = [&] { return e.temporary(in[x].dtype(), shape); };
   const Hidden hidden{temporary(), temporary(), temporary()};
-  matmul(e, in[x], in[gate], hidden.gate, {.transpose_b = true});
-  matmul(e, in[x], in[up], hidden.up, {.transpose_b = true});
+  matmul(e, in[x], in[gate], hidden.gate, product);
+  matmul(e, in[x], in[up], hidden.up, product);
   swiglu(e, hidden.gate, hidden.up, hidden.product);
-  matmul(e, hidden.product, in[down], to, {.transpose_b = true});
+  matmul(e, hidden.product, in[down], to, product);
   return hidden;
 }
 
@@ -32,14 +34,18 @@ void Feedforward::forward(CommandEncoder& e, const Tensors& in, const Tensors& o
 void Feedforward::forward_backward(CommandEncoder& e, const Tensors& in, const Tensors& out) const {
   const Hidden hidden = encode_forward(e, in, out[y]);
   const Tensor dproduct = like(e, hidden.gate), dgates = like(e, hidden.gate), dups = like(e, hidden.gate);
-  matmul(e, in[dy], in[down], dproduct, {});
-  matmul(e, in[dy], hidden.product, out[ddown], {.transpose_a = true});
+  const MatmulOptions of_input{.transpose_b = in_out};
+  const auto of_weight = [&](const Tensor& from, const Tensor& dto, const Tensor& dweight) {
+    matmul(e, in_out ? from : dto, in_out ? dto : from, dweight, {.transpose_a = true});
+  };
+  matmul(e, in[dy], in[down], dproduct, of_input);
+  of_weight(hidden.product, in[dy], out[ddown]);
   swiglu_backward(e, hidden.gate, hidden.up, dproduct, dgates, dups);
   const Tensor through_gate = like(e, out[dx]), through_up = like(e, out[dx]);
-  matmul(e, dgates, in[gate], through_gate, {});
-  matmul(e, dups, in[up], through_up, {});
-  matmul(e, dgates, in[x], out[dgate], {.transpose_a = true});
-  matmul(e, dups, in[x], out[dup], {.transpose_a = true});
+  matmul(e, dgates, in[gate], through_gate, of_input);
+  matmul(e, dups, in[up], through_up, of_input);
+  of_weight(in[x], dgates, out[dgate]);
+  of_weight(in[x], dups, out[dup]);
   add(e, through_gate, through_up, out[dx]);
 }
 

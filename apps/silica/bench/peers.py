@@ -31,7 +31,15 @@ def feedforward(x, gate, up, down):
     return linear(torch.nn.functional.silu(linear(x, gate)) * linear(x, up), down)
 
 
-def train(w, function=feedforward):
+def feedforward_in_out(x, gate, up, down):
+    return (torch.nn.functional.silu(x @ gate) * (x @ up)) @ down
+
+
+def network(w):
+    return feedforward_in_out if w.in_out else feedforward
+
+
+def train(w, function):
     leaves, dy = [t.detach().requires_grad_() for t in w.inputs[:4]], w.inputs[4]
 
     def call():
@@ -42,7 +50,7 @@ def train(w, function=feedforward):
     return call
 
 
-def infer(w, function=feedforward):
+def infer(w, function):
     def call():
         w.outputs = [function(*w.inputs)]
 
@@ -86,13 +94,13 @@ pytorch = {
     "swiglu": swiglu,
     "swiglu_backward": swiglu_backward,
     "matmul": multiply,
-    "ffn": infer,
-    "ffn_train": train,
+    "ffn": lambda w: infer(w, network(w)),
+    "ffn_train": lambda w: train(w, network(w)),
 }
 
 
 def compiled(make):
-    return lambda w: make(w, torch.compile(feedforward, dynamic=False))
+    return lambda w: make(w, torch.compile(network(w), dynamic=False))
 
 
 pytorch_compiled = {"ffn": compiled(infer), "ffn_train": compiled(train)}
@@ -105,7 +113,8 @@ class Work:
     """What is held, with outputs of its own for each peer."""
 
     def __init__(self, question, inputs):
-        self.op, self.transpose, self.inputs = question["op"], question["transpose"], inputs
+        self.op, self.inputs = question["op"], inputs
+        self.transpose, self.in_out = question["transpose"], question["in_out"]
         self.outputs = [torch.zeros(s, dtype=dtypes[question["dtype"]], device=device) for s in question["outputs"]]
         self.call, self.graph, self.calls, self.replays = None, None, 1, 1
 

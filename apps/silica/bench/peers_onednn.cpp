@@ -142,7 +142,8 @@ std::optional<Encode> encode_of(const Work& work, const std::shared_ptr<Primitiv
       [p](auto& e, auto& gate, auto& up, auto& y) { p->swiglu(e, gate, up, y); },
       [p](auto& e, auto& gate, auto& up, auto& dy, auto& dgate, auto& dup) {
         p->swiglu_backward(e, gate, up, dy, dgate, dup);
-      }};
+      },
+      work.in_out};
   if (work.op == "silu") return [p](auto& e, auto& in, auto& out) { p->silu(e, in[0], out[0]); };
   if (work.op == "silu_backward") {
     return [p](auto& e, auto& in, auto& out) { p->silu_backward(e, in[0], in[1], out[0]); };

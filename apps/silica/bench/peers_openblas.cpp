@@ -51,7 +51,7 @@ class OpenBlas : public Peer {
   std::unique_ptr<Runner> take(const Work& work, const Operands& operands) override {
     Encode encode;
     const Feedforward network{gemm, [](auto& e, auto& gate, auto& up, auto& y) { swiglu(e, gate, up, y); },
-                              swiglu_backward};
+                              swiglu_backward, work.in_out};
     const auto is_int = [](std::size_t extent) { return std::in_range<int>(extent); };
     if (work.dtype != DType::f32 || !std::ranges::all_of(work.extents, is_int)) return nullptr;
     if (work.op == "matmul") {

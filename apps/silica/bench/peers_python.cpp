@@ -64,6 +64,7 @@ class Session {
          {"dtype", to_string(work.dtype)},
          {"fast", work.math == Math::fast},
          {"transpose", {work.options.transpose_a, work.options.transpose_b}},
+         {"in_out", work.in_out},
          {"inputs", inputs},
          {"outputs", outputs}});
     held_ = operands.id;

@@ -97,8 +97,9 @@ class Xnnpack : public Peer {
         multiply(e, in[0], in[1], out[0], options);
       };
     } else if (work.op == "ffn") {
-      const Feedforward network{
-          multiply, [](auto& e, auto& gate, auto& up, auto& y) { swiglu(e, gate, up, y); }, swiglu_backward};
+      const Feedforward network{multiply,
+                                [](auto& e, auto& gate, auto& up, auto& y) { swiglu(e, gate, up, y); },
+                                swiglu_backward, work.in_out};
       encode = [network](auto& e, const Tensors& in, const Tensors& out) { network.forward(e, in, out); };
     } else {
       return nullptr;

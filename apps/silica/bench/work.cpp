@@ -83,7 +83,7 @@ Work elementwise_work(const Elementwise& row, DType dtype, const Extents& extent
 
 // ---- rows, matrices and what is made of them
 
-Work norm_work(DType dtype, const Extents& extents, const MatmulOptions&) {
+Work norm_work(DType dtype, const Extents& extents, const Choice&) {
   const Shape shape(extents), weight{extents[1]};
   return moving({.op = "rms_norm",
                  .dtype = dtype,
@@ -95,7 +95,7 @@ Work norm_work(DType dtype, const Extents& extents, const MatmulOptions&) {
                  }});
 }
 
-Work norm_backward_work(DType dtype, const Extents& extents, const MatmulOptions&) {
+Work norm_backward_work(DType dtype, const Extents& extents, const Choice&) {
   const Shape shape(extents), weight{extents[1]};
   return moving({.op = "rms_norm_backward",
                  .dtype = dtype,
@@ -107,7 +107,7 @@ Work norm_backward_work(DType dtype, const Extents& extents, const MatmulOptions
                  }});
 }
 
-Work loss_work(DType dtype, const Extents& extents, const MatmulOptions&) {
+Work loss_work(DType dtype, const Extents& extents, const Choice&) {
   Work work = moving({.op = "cross_entropy",
                       .dtype = dtype,
                       .extents = extents,
@@ -119,7 +119,8 @@ Work loss_work(DType dtype, const Extents& extents, const MatmulOptions&) {
   return work;
 }
 
-Work matmul_work(DType dtype, const Extents& extents, const MatmulOptions& options) {
+Work matmul_work(DType dtype, const Extents& extents, const Choice& choice) {
+  const MatmulOptions options = choice.options;
   const std::size_t m = extents[0], n = extents[1], k = extents[2];
   Work work = moving({.op = "matmul",
                       .dtype = dtype,
@@ -138,13 +139,15 @@ Work matmul_work(DType dtype, const Extents& extents, const MatmulOptions& optio
   return work;
 }
 
-Work feedforward_work(DType dtype, const Extents& extents, bool backward) {
+Work feedforward_work(DType dtype, const Extents& extents, bool in_out, bool backward) {
   const std::size_t tokens = extents[0], width = extents[1], hidden = extents[2];
   const auto unit = [](std::size_t inputs) { return 3.0f / std::sqrt(static_cast<float>(inputs)); };
-  const Shape x{tokens, width}, in{hidden, width}, out{width, hidden};
+  const Shape x{tokens, width}, widen{hidden, width}, narrow{width, hidden};
+  const Shape in = in_out ? narrow : widen, out = in_out ? widen : narrow;  // gate and up, and down
   Work work{.op = backward ? "ffn_train" : "ffn",
             .dtype = dtype,
             .extents = extents,
+            .in_out = in_out,
             .inputs = {{x, 3.0f}, {in, unit(width)}, {in, unit(width)}, {out, unit(hidden)}},
             .outputs = {x}};
   work.sums = true;
@@ -156,8 +159,8 @@ Work feedforward_work(DType dtype, const Extents& extents, bool backward) {
     work.flops = 0;
   }
   if (!backward) {
-    work.encode = [](auto& e, const Tensors& i, const Tensors& o) {
-      feed_forward(e, i[0], {i[1], i[2], i[3]}, o[0]);
+    work.encode = [in_out](auto& e, const Tensors& i, const Tensors& o) {
+      feed_forward(e, i[0], {i[1], i[2], i[3]}, o[0], {}, {in_out});
     };
     return work;
   }
@@ -167,8 +170,8 @@ Work feedforward_work(DType dtype, const Extents& extents, bool backward) {
     const FeedForwardWeights weights{i[1], i[2], i[3]};
     const auto kept = [&] { return e.temporary(dtype, {tokens, hidden}); };
     const FeedForwardKept all{kept(), kept(), kept()};
-    feed_forward(e, i[0], weights, o[0], all);
-    feed_forward_backward(e, i[0], weights, all, i[4], o[1], {o[2], o[3], o[4]});
+    feed_forward(e, i[0], weights, o[0], all, {in_out});
+    feed_forward_backward(e, i[0], weights, all, i[4], o[1], {o[2], o[3], o[4]}, {in_out});
   };
   return work;
 }
@@ -217,7 +220,7 @@ struct Recipe {
   std::size_t rank;  // of its extents; 0: takes none
   const char* takes;
   std::vector<Extents> usual;
-  std::function<std::vector<Work>(DType, const Extents&, const MatmulOptions&)> make;
+  std::function<std::vector<Work>(DType, const Extents&, const Choice&)> make;
 };
 
 std::vector<Recipe> make_recipes() {
@@ -227,13 +230,13 @@ std::vector<Recipe> make_recipes() {
                    1,
                    "N",
                    {{1u << 12}, {1u << 16}, {1u << 20}, {1u << 24}},
-                   [&row](DType dtype, const Extents& extents, const MatmulOptions&) {
+                   [&row](DType dtype, const Extents& extents, const Choice&) {
                      return std::vector{elementwise_work(row, dtype, extents)};
                    }});
   }
-  const auto one = [](Work (*make)(DType, const Extents&, const MatmulOptions&)) {
-    return [make](DType dtype, const Extents& extents, const MatmulOptions& options) {
-      return std::vector{make(dtype, extents, options)};
+  const auto one = [](Work (*make)(DType, const Extents&, const Choice&)) {
+    return [make](DType dtype, const Extents& extents, const Choice& choice) {
+      return std::vector{make(dtype, extents, choice)};
     };
   };
   const std::vector<Extents> rows = {{8192, 4096}};
@@ -246,9 +249,9 @@ std::vector<Recipe> make_recipes() {
                  3,
                  "TOKENSxWIDTHxHIDDEN",
                  {{512, 576, 1536}},
-                 [](DType dtype, const Extents& extents, const MatmulOptions&) {
-                   return std::vector{feedforward_work(dtype, extents, false),
-                                      feedforward_work(dtype, extents, true)};
+                 [](DType dtype, const Extents& extents, const Choice& choice) {
+                   return std::vector{feedforward_work(dtype, extents, choice.in_out, false),
+                                      feedforward_work(dtype, extents, choice.in_out, true)};
                  }});
   all.push_back({"step", 0, "", {{}}, [](auto&&...) { return std::vector{step_work()}; }});
   all.push_back({"dispatch", 0, "", {{}}, [](auto&&...) { return std::vector{dispatch_work()}; }});
@@ -290,7 +293,7 @@ void append(std::vector<Work>& all, const Choice& choice, const std::string& op)
   for (const DType dtype : dtypes) {
     for (const Extents& extents : given.empty() || fixed ? recipe.usual : given) {
       check_extents(recipe, extents);
-      for (Work& work : recipe.make(dtype, extents, choice.options)) {
+      for (Work& work : recipe.make(dtype, extents, choice)) {
         work.math = choice.math;
         all.push_back(std::move(work));
       }
@@ -312,6 +315,12 @@ void check_used(const Choice& choice) {
   if (!choice.shapes.empty() && !takes([](std::size_t rank) { return rank > 1; })) {
     fail(ErrorCode::invalid_argument, "--shape: needs the name of an op of rows or matrices");
   }
+  const auto names = [&](const char* op) { return std::ranges::find(choice.ops, op) != choice.ops.end(); };
+  if (choice.options.transpose_a && !names("matmul"))
+    fail(ErrorCode::invalid_argument, "--transpose-a: needs matmul");
+  if (choice.options.transpose_b && !names("matmul"))
+    fail(ErrorCode::invalid_argument, "--transpose-b: needs matmul");
+  if (choice.in_out && !names("ffn")) fail(ErrorCode::invalid_argument, "--in-out: needs ffn");
 }
 
 constexpr std::size_t power(unsigned exponent) { return std::size_t{1} << exponent; }
@@ -367,7 +376,8 @@ std::string to_string(const Extents& extents) {
 
 std::string shape_text(const Work& work) {
   return to_string(work.extents) + (work.options.transpose_a ? " ta" : "") +
-         (work.options.transpose_b ? " tb" : "") + (work.math == Math::fast ? " fast" : "");
+         (work.options.transpose_b ? " tb" : "") + (work.in_out ? " in-out" : "") +
+         (work.math == Math::fast ? " fast" : "");
 }
 
 std::vector<OpName> op_names() {

@@ -27,6 +27,7 @@ struct Work {
   Math math = Math::exact;
   Extents extents = {};
   MatmulOptions options = {};
+  bool in_out = false;  // of ffn: FeedForwardOptions
   std::vector<Input> inputs = {};
   std::vector<Shape> outputs = {};
   Encode encode = {};
@@ -40,7 +41,7 @@ struct Work {
 };
 
 std::string to_string(const Extents& extents);  // "512x1536x576", "2^20"
-std::string shape_text(const Work& work);       // with the transposes: "512x1536x576 tb fast"
+std::string shape_text(const Work& work);       // with what is stored otherwise: "512x1536x576 tb fast"
 
 // What `silica bench` was asked for; what is not given is the op's usual.
 struct Choice {
@@ -50,6 +51,7 @@ struct Choice {
   std::vector<Extents> sizes = {};   // of elementwise ops
   std::vector<Extents> shapes = {};  // of the others
   MatmulOptions options = {};
+  bool in_out = false;
 };
 
 struct OpName {
@@ -62,7 +64,7 @@ std::vector<OpName> op_names();
 // not exist, a shape that is not the op's).
 std::vector<Work> works(const Choice& choice, const DeviceInfo& device);
 
-// feed_forward in the hands of a peer that has the parts of it. Matrices are (out, in).
+// feed_forward in the hands of a peer that has the parts of it.
 struct Feedforward {
   std::function<void(CommandEncoder&, const Tensor& a, const Tensor& b, const Tensor& c,
                      const MatmulOptions& options)>
@@ -71,8 +73,9 @@ struct Feedforward {
   std::function<void(CommandEncoder&, const Tensor& gate, const Tensor& up, const Tensor& dy,
                      const Tensor& dgate, const Tensor& dup)>
       swiglu_backward;
+  bool in_out = false;  // how matrices are stored: FeedForwardOptions
 
-  // in: x (tokens, width), gate and up (hidden, width), down (width, hidden); out: y (tokens, width).
+  // in: x (tokens, width), gate, up, down; out: y (tokens, width).
   void forward(CommandEncoder& encoder, const Tensors& in, const Tensors& out) const;
   // in: and dy (tokens, width); out: and the gradients of x, gate, up and down.
   void forward_backward(CommandEncoder& encoder, const Tensors& in, const Tensors& out) const;
