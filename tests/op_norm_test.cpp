@@ -288,6 +288,27 @@ TEST_P(Norms, AnAbsentWeightIsOneAndAnAbsentBiasZero) {
   EXPECT_TRUE(same_bits(get(dx2), get(dx)));
 }
 
+// x and dy are read once for dx, and once more for the sums over rows; in place once more before.
+TEST_P(Norms, GradientsTakeFewCommands) {
+  Random random(11);
+  const Problem p(random, 4, 9);
+  const auto line = [&] { return Tensor(device(), DType::f32, {p.cols}); };
+  const Tensor x = matrix(p, p.x), dy = matrix(p, p.dy), weight = make(device(), p.weight), dx = empty(p);
+  const auto commands = [&](const auto& encode) {
+    CommandEncoder e(device());
+    encode(e);
+    return e.commands();
+  };
+  EXPECT_EQ(commands([&](CommandEncoder& e) { rms_norm_backward(e, x, weight, dy, dx, Tensor()); }), 1u);
+  EXPECT_EQ(commands([&](CommandEncoder& e) { rms_norm_backward(e, x, weight, dy, dx, line()); }), 2u);
+  EXPECT_EQ(commands([&](CommandEncoder& e) { rms_norm_backward(e, x, weight, dy, dy, line()); }), 3u);
+  EXPECT_EQ(commands([&](CommandEncoder& e) { rms_norm_backward(e, x, weight, dy, Tensor(), line()); }), 2u);
+  EXPECT_EQ(commands([&](CommandEncoder& e) { layer_norm_backward(e, x, weight, dy, dx, line(), line()); }),
+            3u);
+  // And one that fills an absent weight.
+  EXPECT_EQ(commands([&](CommandEncoder& e) { l2_norm_backward(e, x, dy, dx); }), 2u);
+}
+
 TEST_P(Norms, InPlaceAndOneByOneGiveTheSameBits) {
   Random random(9);
   const Problem p(random, 40, 333);

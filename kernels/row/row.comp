@@ -57,7 +57,7 @@ void norm(uint64_t row) {
   }
 }
 
-// The statistics of a row, as the backward kernels read them: its scale, followed by its mean if centered.
+// The statistics of a row, as the sums over rows read them: its scale, followed by its mean if centered.
 Statistics statistics_of(uint64_t kept, uint64_t row) {
   Statistics s;
   s.scale = load(kept, flag ? 2 * row : row);
@@ -66,12 +66,15 @@ Statistics statistics_of(uint64_t kept, uint64_t row) {
   return s;
 }
 
+void keep(Statistics s, uint64_t kept, uint64_t row) {
+  if (me != 0) return;
+  store(kept, flag ? 2 * row : row, s.scale);
+  if (flag) store(kept, 2 * row + 1, s.mean);
+}
+
 void norm_statistics(uint64_t row) {
   uint64_t cols = word[2];
-  Statistics s = statistics(row_at(word[0], row, cols), cols, float_of(word[3]), low_float(word[4]));
-  if (me != 0) return;
-  store(word[1], flag ? 2 * row : row, s.scale);
-  if (flag) store(word[1], 2 * row + 1, s.mean);
+  keep(statistics(row_at(word[0], row, cols), cols, float_of(word[3]), low_float(word[4])), word[1], row);
 }
 
 void norm_backward(uint64_t row) {
@@ -79,8 +82,9 @@ void norm_backward(uint64_t row) {
   uint64_t x = row_at(word[0], row, cols);
   uint64_t dy = row_at(word[2], row, cols);
   uint64_t dx = row_at(word[4], row, cols);
-  Statistics s = statistics_of(word[3], row);
   float divisor = float_of(word[6]);
+  Statistics s = statistics(x, cols, divisor, low_float(word[7]));
+  keep(s, word[3], row);
   float dot = 0.0f;
   precise float sum = 0.0f;
   for (uint64_t i = me; i < cols; i += lanes) {

@@ -96,10 +96,14 @@ template <class T, bool centered> void norm(const void* arguments, Groups groups
   }
 }
 
-// The statistics of a row, as the backward kernels read them: its scale, followed by its mean if centered.
+// The statistics of a row, as the sums over rows read them: its scale, followed by its mean if centered.
 template <bool centered> Statistics statistics_of(const float* kept, std::uint64_t row) {
   if constexpr (centered) return {kept[2 * row], kept[2 * row + 1]};
   return {kept[row], 0.0f};
+}
+template <bool centered> void keep(const Statistics& s, float* kept, std::uint64_t row) {
+  kept[row * (1 + centered)] = s.scale;
+  if constexpr (centered) kept[2 * row + 1] = s.mean;
 }
 
 template <class T, bool centered> void norm_statistics(const void* arguments, Groups groups) {
@@ -112,8 +116,7 @@ template <class T, bool centered> void norm_statistics(const void* arguments, Gr
   const Arguments a = *static_cast<const Arguments*>(arguments);
   for (std::uint64_t row = groups.begin; row < groups.end; ++row) {
     const Statistics s = statistics<T, centered>(a.x + row * a.cols, a.cols, a.divisor, a.epsilon);
-    a.kept[row * (1 + centered)] = s.scale;
-    if constexpr (centered) a.kept[2 * row + 1] = s.mean;
+    keep<centered>(s, a.kept, row);
   }
 }
 
@@ -123,16 +126,18 @@ template <class T, bool centered> void norm_backward(const void* arguments, Grou
     const Element* x;       // (rows, cols)
     const Element* weight;  // (cols)
     const Element* dy;      // (rows, cols)
-    const float* kept;      // (rows, 1 or 2)
+    float* kept;            // (rows, 1 or 2)
     Element* dx;            // (rows, cols)
     std::uint64_t cols, divisor;
+    float epsilon;
   };
   const Arguments a = *static_cast<const Arguments*>(arguments);
   for (std::uint64_t row = groups.begin; row < groups.end; ++row) {
     const Element* x = a.x + row * a.cols;
     const Element* dy = a.dy + row * a.cols;
     Element* dx = a.dx + row * a.cols;
-    const Statistics s = statistics_of<centered>(a.kept, row);
+    const Statistics s = statistics<T, centered>(x, a.cols, a.divisor, a.epsilon);
+    keep<centered>(s, a.kept, row);
     const auto difference = [=](std::uint64_t i) { return T::load(x[i]) - s.mean; };
     const auto gradient = [=, weight = a.weight](std::uint64_t i) {
       return T::load(dy[i]) * T::load(weight[i]);
@@ -218,7 +223,6 @@ void row_kernels(Sink& sink) {
   sink.add("row.rms_norm_backward." dtype, norm_backward<T, false>, one_row);                \
   sink.add("row.rms_norm_backward_weight." dtype, norm_backward_weight<T, false>, columns);  \
   sink.add("row.l2_norm." dtype, norm<T, false>, one_row);                                   \
-  sink.add("row.l2_norm_backward_statistics." dtype, norm_statistics<T, false>, one_row);    \
   sink.add("row.l2_norm_backward." dtype, norm_backward<T, false>, one_row);                 \
   sink.add("row.layer_norm." dtype, norm<T, true>, one_row);                                 \
   sink.add("row.layer_norm_backward_statistics." dtype, norm_statistics<T, true>, one_row);  \

@@ -77,10 +77,15 @@ template <class Team, bool centered> DEVICE void norm(const NormArguments<typena
   }
 }
 
-// The statistics of a row, as the backward kernels read them: its scale, followed by its mean if centered.
+// The statistics of a row, as the sums over rows read them: its scale, followed by its mean if centered.
 template <bool centered> DEVICE Statistics statistics_of(const float* kept, u64 row) {
   if constexpr (centered) return {kept[2 * row], kept[2 * row + 1]};
   return {kept[row], 0.0f};
+}
+template <bool centered> DEVICE void keep(const Statistics& s, float* kept) {
+  if (threadIdx.x != 0) return;
+  kept[group() * (1 + centered)] = s.scale;
+  if constexpr (centered) kept[2 * group() + 1] = s.mean;
 }
 
 template <class T> struct StatisticsArguments {
@@ -95,19 +100,17 @@ DEVICE void norm_statistics(const StatisticsArguments<typename Team::Type>& a) {
   const bool runs = moves_runs<Team>(a.cols, a.x);
   const auto* x = row_of<Team>(a.x, a.cols);
   await_rows<Team>();
-  const Statistics s = statistics<Team, centered>(x, a.cols, a.divisor, a.epsilon, runs);
-  if (threadIdx.x != 0) return;
-  a.kept[group() * (1 + centered)] = s.scale;
-  if constexpr (centered) a.kept[2 * group() + 1] = s.mean;
+  keep<centered>(statistics<Team, centered>(x, a.cols, a.divisor, a.epsilon, runs), a.kept);
 }
 
 template <class T> struct NormBackwardArguments {
   const typename T::Element* x;       // (rows, cols)
   const typename T::Element* weight;  // (cols)
   const typename T::Element* dy;      // (rows, cols)
-  const float* kept;                  // (rows, 1 or 2)
+  float* kept;                        // (rows, 1 or 2)
   typename T::Element* dx;            // (rows, cols)
   u64 cols, divisor;
+  float epsilon;
 };
 
 template <class Team, bool centered>
@@ -116,7 +119,8 @@ DEVICE void norm_backward(const NormBackwardArguments<typename Team::Type>& a) {
   const auto* x = row_of<Team>(a.x, a.cols);
   const auto* dy = row_of<Team>(a.dy, a.cols, 1);
   await_rows<Team>();
-  const Statistics s = statistics_of<centered>(a.kept, group());  // before dx, which may be dy, is written
+  const Statistics s = statistics<Team, centered>(x, a.cols, a.divisor, a.epsilon, runs);
+  keep<centered>(s, a.kept);
   const auto add_product = [=](float lane, float x, float dy, float weight) {
     return fma_(dy * weight, x - s.mean, lane);
   };

@@ -44,12 +44,14 @@ inline void check_size(const char* op, const Argument& a, std::size_t expected, 
   refuse(op, ": ", a.name, " has ", a.tensor.size(), " elements, expected ", expected, " (", reason, ")");
 }
 
+inline bool overlap(const Tensor& a, const Tensor& b) {
+  return a.storage() == b.storage() && a.offset() < b.offset() + b.bytes() &&
+         b.offset() < a.offset() + a.bytes();
+}
+
 // For operands of different commands of one op; the encoder looks at those of one command.
 inline void check_apart(const char* op, const Argument& a, const Argument& b) {
-  if (a.tensor.storage() != b.tensor.storage()) return;
-  const std::size_t a_begin = a.tensor.offset(), b_begin = b.tensor.offset();
-  if (a_begin >= b_begin + b.tensor.bytes() || b_begin >= a_begin + a.tensor.bytes()) return;
-  refuse(op, ": ", a.name, " overlaps ", b.name);
+  if (overlap(a.tensor, b.tensor)) refuse(op, ": ", a.name, " overlaps ", b.name);
 }
 
 inline void check_same_size(const char* op, const Argument& a, const Argument& b) {

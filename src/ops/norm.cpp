@@ -102,12 +102,22 @@ void backward(CommandEncoder& encoder, const Norm& norm, const Tensor& x, const 
     std::uint64_t first, second;
   };
   CommandEncoder::Transaction transaction(encoder, norm.backward);
+  const NormParameters parameters = parameters_of(norm, x, options);
   const Tensor kept = encoder.temporary(DType::f32, {rows, norm.centered ? 2u : 1u});
-  if (wanted.dx || wanted.dweight) {
+  const auto gradient_of_x = [&] {
+    encoder.dispatch(kernel(norm.backward, "", x),
+                     {read(x, "x"), read(weight_or_ones(encoder, weight, x), "weight"), read(dy, "dy"),
+                      write(kept, "statistics"), in_place(wanted.dx, "dx")},
+                     parameters, Grid{rows});
+  };
+  // That gives the statistics too, but where dx takes the place of what the sums over rows read they come
+  // before it.
+  const bool is_in_place = wanted.dx && (overlap(wanted.dx, x) || overlap(wanted.dx, dy));
+  if (wanted.dx && !is_in_place) gradient_of_x();
+  if (wanted.dweight && (!wanted.dx || is_in_place)) {
     encoder.dispatch(kernel(norm.backward, "_statistics", x), {read(x, "x"), write(kept, "statistics")},
-                     parameters_of(norm, x, options), Grid{rows});
+                     parameters, Grid{rows});
   }
-  // The sums over rows first: dx may be dy or x.
   if (wanted.dweight) {
     encoder.dispatch(
         kernel(norm.backward, "_weight", x),
@@ -118,12 +128,7 @@ void backward(CommandEncoder& encoder, const Norm& norm, const Tensor& x, const 
     encoder.dispatch(kernel(norm.backward, "_bias", x), {read(dy, "dy"), write(wanted.dbias, "dbias")},
                      Parameters{rows, cols}, Grid{cols});
   }
-  if (wanted.dx) {
-    encoder.dispatch(kernel(norm.backward, "", x),
-                     {read(x, "x"), read(weight_or_ones(encoder, weight, x), "weight"), read(dy, "dy"),
-                      read(kept, "statistics"), in_place(wanted.dx, "dx")},
-                     Parameters{cols, divisor_of(norm, x)}, Grid{rows});
-  }
+  if (is_in_place) gradient_of_x();
   transaction.commit();
 }
 

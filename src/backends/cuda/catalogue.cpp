@@ -106,14 +106,21 @@ void add_map_family(std::vector<CatalogueRow>& rows) {
 
 // ---- row: a warp for a short row, a block for a long one, which keeps what it reads several times
 
-// In bytes.
-constexpr std::uint64_t short_row = 4096;
-constexpr std::uint64_t most_kept = 96 * 1024;  // of 99 that a block may have on sm_86; two fit one of sm_90
+constexpr std::uint64_t short_row = 4096;  // bytes
+
+// The bytes that a block may keep. The 228 KiB of some multiprocessors are for two blocks that keep a row, or
+// one that keeps two, which are read more often.
+std::uint64_t most_kept(int architecture, std::size_t rows) {
+  constexpr std::uint64_t kib = 1024;
+  const bool is_large = architecture == 90 || architecture == 100 || architecture == 103;
+  if (is_large) return rows == 1 ? 110 * kib : 160 * kib;
+  return architecture < 80 ? 40 * kib : 96 * kib;  // of 48 and 99
+}
 
 // The function's text says Team where it wants one; `operands` is how many rows are kept.
 Choice choose_row(const CatalogueRow& row, const Request& request) {
   const std::uint64_t cols = word_at(request, row.offset), size = row.name.ends_with(".f32") ? 4 : 2;
-  const std::uint64_t most = request.architecture < 80 ? 40 * 1024 : most_kept;
+  const std::uint64_t most = most_kept(request.architecture, row.operands);
   const std::uint64_t kept =
       std::min(cols, most) * size * row.operands + 2 * 16;  // rows are whole runs of 16 bytes
   const bool is_short = cols <= short_row / size;
@@ -166,9 +173,9 @@ void add_rows(std::vector<CatalogueRow>& rows, std::string_view type, std::strin
     const bool centered = name == "layer_norm";
     const std::string_view flag = centered ? ", true" : ", false";
     add(name, "norm", flag, "NormArguments", centered ? 32 : 24, 1);
-    add(name + "_backward_statistics", "norm_statistics", flag, "StatisticsArguments", 16, centered ? 1 : 0);
     add(name + "_backward", "norm_backward", flag, "NormBackwardArguments", 40, 2);
-    if (name == "l2_norm") continue;
+    if (name == "l2_norm") continue;  // which has no weight
+    add(name + "_backward_statistics", "norm_statistics", flag, "StatisticsArguments", 16, centered ? 1 : 0);
     add_columns(name + "_backward_weight", "norm_backward_weight", flag, "NormWeightArguments", 32);
   }
   add_columns("layer_norm_backward_bias", "norm_backward_bias", "", "NormBiasArguments", 16);

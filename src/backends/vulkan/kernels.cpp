@@ -106,10 +106,10 @@ void add_rows(Table& table) {
     for (const std::string name : {"rms_norm", "l2_norm", "layer_norm"}) {
       const std::uint32_t centered = name == "layer_norm";
       add(name, row_norm_module, centered);
-      add(name + "_backward_statistics", row_norm_statistics_module, centered);
       add(name + "_backward", row_norm_backward_module, centered);
-      if (name != "l2_norm")
-        add(name + "_backward_weight", row_norm_backward_weight_module, centered, columns);
+      if (name == "l2_norm") continue;  // which has no weight
+      add(name + "_backward_statistics", row_norm_statistics_module, centered);
+      add(name + "_backward_weight", row_norm_backward_weight_module, centered, columns);
     }
     add("layer_norm_backward_bias", row_norm_backward_bias_module, 0, columns);
     add("softmax", softmax_softmax_module);
