@@ -3,7 +3,7 @@
 function(silica_add_cuda target)
   set(files kernels/cuda.h kernels/prelude_cuda.h kernels/formulas.h kernels/ordinary.h kernels/ops.inc kernels/adamw/adamw.h
     kernels/adamw/adamw.cu kernels/embedding/embedding.cu kernels/layout/layout.cu kernels/map/approximation.h
-    kernels/map/map.cu kernels/matmul/few_rows.h kernels/matmul/matmul.cu kernels/matmul/panels.h kernels/probe/probe.cu kernels/row/lanes_cuda.h
+    kernels/map/map.cu kernels/matmul/few_rows.h kernels/matmul/few_rows_lines.h kernels/matmul/matmul.cu kernels/matmul/panels.h kernels/probe/probe.cu kernels/row/lanes_cuda.h
     kernels/row/row.cu kernels/row/softmax.cu kernels/tensor_core/ptx.h kernels/tensor_core/swiglu.h kernels/tensor_core/tensor_core.cu)
   set(embedded ${PROJECT_BINARY_DIR}/cuda_text.cpp)
   list(TRANSFORM files PREPEND ${PROJECT_SOURCE_DIR}/ OUTPUT_VARIABLE paths)

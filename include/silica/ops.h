@@ -147,8 +147,7 @@ struct FeedForwardWeights {
 };
 struct FeedForwardOptions {
   // Weights and their gradients are the transposes instead: gate and up (width, hidden), down (hidden,
-  // width). The same bits; on the CPU faster for one token, as its kernels read rows of what they multiply
-  // by.
+  // width). The same bits (Math::fast: within the same bounds); a token is faster so on the CPU and on CUDA.
   bool in_out = false;
 };
 // What the backward pass reads of the forward pass, each (tokens, hidden): all three or none.

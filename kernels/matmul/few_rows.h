@@ -6,7 +6,7 @@
 
 template <class T, u32 factors> struct FewRowsArguments {
   const typename T::Element* a;           // (m, k)
-  const typename T::Element* b[factors];  // (n, k)
+  const typename T::Element* b[factors];  // (n, k), or (k, n) for few_rows_lines.h
   typename T::Element* c;                 // (m, n)
   u64 m, n, k;
   u32 transpose_a, transpose_b;

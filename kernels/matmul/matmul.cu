@@ -321,6 +321,7 @@ template <u32 warps, u32 height> struct Split {
 };
 
 #include "kernels/matmul/few_rows.h"
+#include "kernels/matmul/few_rows_lines.h"
 #include "kernels/matmul/panels.h"
 
 SILICA_DEFINE_ENTRY

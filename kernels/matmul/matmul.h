@@ -23,8 +23,8 @@ struct MatmulArguments {
 };
 
 // Whether matmul.few_rows.<dtype> takes a product; its sums of blocks of k have to fit shared memory.
-constexpr bool is_few_rows(std::uint64_t m, std::uint64_t k, bool transpose_a, bool transpose_b) {
-  return m <= 4 && k <= 65536 && (!transpose_a || m == 1) && transpose_b;
+constexpr bool is_few_rows(std::uint64_t m, std::uint64_t k, bool transpose_a) {
+  return m <= 4 && k <= 65536 && (!transpose_a || m == 1);
 }
 
 }  // namespace silica::kernels

@@ -134,11 +134,12 @@ void forward_of_ops(CommandEncoder& encoder, const Tensor& x, const FeedForwardW
   };
   const Tensor hidden = kept_or_temporary(kept.hidden);
   const std::string few_rows = message("feed_forward.few_rows.", to_string(x.dtype()));
-  if (!kept.hidden && kernels::is_few_rows(e.tokens, e.width, false, !e.in_out) &&
+  if (!kept.hidden && kernels::is_few_rows(e.tokens, e.width, false) &&
       encoder.device().kernels().contains(few_rows)) {
     encoder.dispatch(few_rows,
                      {read(x, "x"), read(w.gate, "gate"), read(w.up, "up"), write(hidden, "hidden")},
-                     kernels::ProductSizes{e.tokens, e.hidden, e.width, 0, 1}, Grid{e.hidden, e.tokens});
+                     kernels::ProductSizes{e.tokens, e.hidden, e.width, 0, e.product().transpose_b},
+                     Grid{e.hidden, e.tokens});
   } else {
     const Tensor gate = kept_or_temporary(kept.gate), up = kept_or_temporary(kept.up);
     matmul(encoder, x, w.gate, gate, e.product());

@@ -28,10 +28,12 @@ std::vector<Arguments> argument_blocks(const CatalogueRow& row) {
   std::vector<Arguments> blocks;
   if (row.name.find(".few_rows.") != row.name.npos) {
     const std::size_t skip = row.name.starts_with("feed_forward.") ? 8 : 0;  // a fourth operand
-    for (const std::uint64_t m : {1u, 4u}) {
-      for (const std::uint64_t k : {256u, 257u, 4096u, 5000u}) {
-        const kernels::MatmulArguments arguments{nullptr, nullptr, nullptr, m, 516, k, 0, 1};
-        std::memcpy(blocks.emplace_back(Arguments{}).data() + skip, &arguments, sizeof arguments);
+    for (const std::uint32_t transpose_b : {0u, 1u}) {
+      for (const std::uint64_t m : {1u, 4u}) {
+        for (const std::uint64_t k : {256u, 257u, 4096u, 5000u}) {
+          const kernels::MatmulArguments arguments{nullptr, nullptr, nullptr, m, 520, k, 0, transpose_b};
+          std::memcpy(blocks.emplace_back(Arguments{}).data() + skip, &arguments, sizeof arguments);
+        }
       }
     }
     return blocks;

@@ -49,10 +49,14 @@ namespace silica::test {
 #define ADD_FEW_ROWS(type, factors, rows, warps, wide)                                       \
   kernels["FewRows<" #type ", " #factors ", " #rows ", " #warps ", " #wide ">::run_group"] = \
       emulated(&straight_wide::FewRows<type, factors, rows, warps, wide>::run_group);
-#define ADD_FEW_ROWS_OF_BOTH(type, rows, warps) \
-  ADD_FEW_ROWS(type, 1, rows, warps, 0)         \
-  ADD_FEW_ROWS(type, 1, rows, warps, 1)         \
-  ADD_FEW_ROWS(type, 2, rows, warps, 0) ADD_FEW_ROWS(type, 2, rows, warps, 1)
+#define ADD_FEW_ROWS_OF_EITHER(type, factors, rows, warps, wide)                                  \
+  ADD_FEW_ROWS(type, factors, rows, warps, wide)                                                  \
+  kernels["FewRowsLines<" #type ", " #factors ", " #rows ", " #warps ", " #wide ">::run_group"] = \
+      emulated(&straight_wide::FewRowsLines<type, factors, rows, warps, wide>::run_group);
+#define ADD_FEW_ROWS_OF_BOTH(type, rows, warps)   \
+  ADD_FEW_ROWS_OF_EITHER(type, 1, rows, warps, 0) \
+  ADD_FEW_ROWS_OF_EITHER(type, 1, rows, warps, 1) \
+  ADD_FEW_ROWS_OF_EITHER(type, 2, rows, warps, 0) ADD_FEW_ROWS_OF_EITHER(type, 2, rows, warps, 1)
 #define ADD_FEW_ROWS_OF(type, rows)   \
   ADD_FEW_ROWS_OF_BOTH(type, rows, 1) \
   ADD_FEW_ROWS_OF_BOTH(type, rows, 2) ADD_FEW_ROWS_OF_BOTH(type, rows, 4) ADD_FEW_ROWS_OF_BOTH(type, rows, 8)

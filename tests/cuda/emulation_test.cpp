@@ -428,7 +428,7 @@ TEST(Emulation, MatmulRandomSizes) {
 }
 
 // The CPU widens a and b, multiplies, and rounds c; here one kernel does it all with their addresses.
-void run_half_rows(const CommandList& list, const MatmulCase& c, DType dtype, Order order) {
+void run_half_rows(const CommandList& list, const MatmulCase& c, DType dtype, bool transpose_b, Order order) {
   const auto& commands = list.program()->commands;
   ASSERT_EQ(commands.size(), 4u);
   const auto address = [&](std::size_t command, std::size_t operand) {
@@ -436,85 +436,92 @@ void run_half_rows(const CommandList& list, const MatmulCase& c, DType dtype, Or
     std::memcpy(&x, commands[command].arguments.data() + operand * sizeof x, sizeof x);
     return x;
   };
-  const kernels::MatmulArguments arguments{address(0, 0), address(1, 0), address(3, 1), c.m, c.n, c.k, 0, 1};
+  const kernels::MatmulArguments arguments{address(0, 0), address(1, 0), address(3, 1), c.m, c.n, c.k, 0,
+                                           transpose_b};
   const auto* bytes = reinterpret_cast<const std::byte*>(&arguments);
   const auto* row = cuda::find_in_catalogue("matmul.few_rows." + std::string(to_string(dtype)));
   run_choice(row->choose(*row, {{c.n, c.m, 1}, bytes, h100}), bytes, order);
 }
 
+// Of each number of rows and warps, wide and not, with columns and k that fill blocks and do not.
+constexpr MatmulCase few_rows_cases[] = {{1, 9, 8, 0, 2},       {1, 7, 2051, 0, 2},  {2, 17, 264, 0, 2},
+                                         {3, 8, 1032, 1, 2},    {4, 33, 520, 0, 2},  {4, 5, 3000, 0, 2e-6f},
+                                         {1, 3, 100, 0, 3e-6f}, {1, 72, 9000, 0, 2}, {4, 136, 2320, 0, 2},
+                                         {2, 64, 1304, 0, 2},   {3, 200, 24, 0, 2}};
+
 TEST(Emulation, MatmulOfFewHalfRows) {
-  const MatmulCase cases[] = {{1, 9, 8, 0, 2},      {1, 7, 2051, 0, 2}, {2, 17, 264, 0, 2},
-                              {3, 8, 1032, 1, 2},   {4, 33, 520, 0, 2}, {4, 5, 3000, 0, 2e-6f},
-                              {1, 3, 100, 0, 3e-6f}};
-  for (const DType dtype : {DType::f16, DType::bf16}) {
-    for (const MatmulCase& c : cases) {
-      const Encode encode = [&](CaseEncoder& e) {
+  for (const auto& [dtype, transpose_b] :
+       {std::pair{DType::f16, false}, {DType::f16, true}, {DType::bf16, false}, {DType::bf16, true}}) {
+    for (const MatmulCase& c : few_rows_cases) {
+      const Encode encode = [&, dtype = dtype, tb = transpose_b](CaseEncoder& e) {
         const Tensor to = shifted(e, 3, dtype, {c.m, c.n}, c.skip, 0, 0);
         matmul(e, shifted(e, 1, dtype, {c.m, c.k}, c.skip, -c.scale, c.scale),
-               shifted(e, 2, dtype, {c.n, c.k}, c.skip, -c.scale, c.scale), to, {.transpose_b = true});
+               shifted(e, 2, dtype, tb ? Shape{c.n, c.k} : Shape{c.k, c.n}, c.skip, -c.scale, c.scale), to,
+               {.transpose_b = tb});
         return Tensors{to};
       };
       const auto want =
           outputs(encode, [](const CommandList& list) { list.program()->device.submit(list).wait(); });
       for (const Order order : orders) {
-        const auto got =
-            outputs(encode, [&](const CommandList& list) { run_half_rows(list, c, dtype, order); });
-        EXPECT_TRUE(same_bits(got[0], want[0])) << c.m << " x " << c.n << " x " << c.k;
+        const auto got = outputs(encode, [&, dtype = dtype, tb = transpose_b](const CommandList& list) {
+          run_half_rows(list, c, dtype, tb, order);
+        });
+        EXPECT_TRUE(same_bits(got[0], want[0]))
+            << c.m << " x " << c.n << " x " << c.k << (transpose_b ? " tb" : "");
       }
     }
   }
 }
 
+// On the CPU's memory, at multiples of 16 bytes or not.
+void expect_few_rows_pair(DType dtype, const MatmulCase& c, const MatmulOptions& options) {
+  const Device cpu = Device::open("cpu");
+  const auto* row = cuda::find_in_catalogue("feed_forward.few_rows." + std::string(to_string(dtype)));
+  ASSERT_NE(row, nullptr);
+  const auto random = [&](std::uint64_t seed, const Shape& shape) {
+    return make(cpu, dtype, shape, rounded(Random(seed).floats(shape.size(), -c.scale, c.scale), dtype));
+  };
+  const Shape weight = options.transpose_b ? Shape{c.n, c.k} : Shape{c.k, c.n};
+  const Tensor x = random(1, {c.m, c.k}), gate = random(2, weight), up = random(3, weight);
+  const Tensor g(cpu, dtype, {c.m, c.n}), u(cpu, dtype, {c.m, c.n}), want(cpu, dtype, {c.m, c.n});
+  run(cpu, [&](CommandEncoder& e) {
+    matmul(e, x, gate, g, options);
+    matmul(e, x, up, u, options);
+    swiglu(e, g, u, want);
+  });
+  const std::size_t skip = c.skip * size_of(dtype);
+  std::vector<std::byte> memory[4];
+  for (const auto& [i, tensor] : {std::pair{0u, x}, {1u, gate}, {2u, up}, {3u, want}}) {
+    memory[i].resize(skip);
+    const std::vector<std::byte> bytes = bytes_of(tensor);
+    if (i < 3) memory[i].insert(memory[i].end(), bytes.begin(), bytes.end());
+    memory[i].resize(skip + bytes.size());
+  }
+  const struct {
+    std::byte *x, *gate, *up, *hidden;
+    kernels::ProductSizes sizes;
+  } arguments{memory[0].data() + skip,
+              memory[1].data() + skip,
+              memory[2].data() + skip,
+              memory[3].data() + skip,
+              {c.m, c.n, c.k, 0, options.transpose_b}};
+  const auto* block = reinterpret_cast<const std::byte*>(&arguments);
+  for (const Order order : orders) {
+    std::ranges::fill(memory[3], std::byte{0xa5});
+    run_choice(row->choose(*row, {{c.n, c.m, 1}, block, h100}), block, order);
+    const std::vector<std::byte> expected = bytes_of(want);
+    EXPECT_TRUE(std::ranges::equal(std::span(memory[3]).subspan(skip), expected))
+        << to_string(dtype) << " " << c.m << " x " << c.n << " x " << c.k;
+  }
+}
+
 // matmul, matmul and swiglu in one kernel.
 TEST(Emulation, FeedForwardOfFewRows) {
-  const MatmulCase cases[] = {{1, 9, 8, 0, 2},        {1, 7, 2051, 0, 2}, {2, 17, 264, 0, 2},
-                              {3, 8, 1032, 1, 2},     {4, 33, 520, 0, 2}, {1, 3, 100, 0, 30},
-                              {1, 12, 5000, 0, 0.01f}};
-  const Device cpu = Device::open("cpu");
   for (const DType dtype : {DType::f16, DType::bf16}) {
-    const auto* row = cuda::find_in_catalogue("feed_forward.few_rows." + std::string(to_string(dtype)));
-    ASSERT_NE(row, nullptr);
-    for (const MatmulCase& c : cases) {
-      const auto random = [&](std::uint64_t seed, const Shape& shape) {
-        return make(cpu, dtype, shape, rounded(Random(seed).floats(shape.size(), -c.scale, c.scale), dtype));
-      };
-      const Tensor x = random(1, {c.m, c.k}), gate = random(2, {c.n, c.k}), up = random(3, {c.n, c.k});
-      const Tensor g(cpu, dtype, {c.m, c.n}), u(cpu, dtype, {c.m, c.n}), want(cpu, dtype, {c.m, c.n});
-      run(cpu, [&](CommandEncoder& e) {
-        matmul(e, x, gate, g, {.transpose_b = true});
-        matmul(e, x, up, u, {.transpose_b = true});
-        swiglu(e, g, u, want);
-      });
-      // On the CPU's memory, at multiples of 16 bytes or not.
-      const std::size_t skip = c.skip * size_of(dtype);
-      std::vector<std::byte> memory[4];
-      for (const auto& [i, tensor] : {std::pair{0u, x}, {1u, gate}, {2u, up}, {3u, want}}) {
-        memory[i].resize(skip);
-        const std::vector<std::byte> bytes = bytes_of(tensor);
-        if (i < 3) memory[i].insert(memory[i].end(), bytes.begin(), bytes.end());
-        memory[i].resize(skip + bytes.size());
-      }
-      const struct {
-        std::byte *x, *gate, *up, *hidden;
-        std::uint64_t m, n, k;
-        std::uint32_t transpose_a, transpose_b;
-      } arguments{memory[0].data() + skip,
-                  memory[1].data() + skip,
-                  memory[2].data() + skip,
-                  memory[3].data() + skip,
-                  c.m,
-                  c.n,
-                  c.k,
-                  0,
-                  1};
-      const auto* block = reinterpret_cast<const std::byte*>(&arguments);
-      for (const Order order : orders) {
-        std::ranges::fill(memory[3], std::byte{0xa5});
-        run_choice(row->choose(*row, {{c.n, c.m, 1}, block, h100}), block, order);
-        const std::vector<std::byte> expected = bytes_of(want);
-        EXPECT_TRUE(std::ranges::equal(std::span(memory[3]).subspan(skip), expected))
-            << to_string(dtype) << " " << c.m << " x " << c.n << " x " << c.k;
-      }
+    for (const bool in_out : {false, true}) {
+      for (const MatmulCase& c : few_rows_cases) expect_few_rows_pair(dtype, c, {.transpose_b = !in_out});
+      expect_few_rows_pair(dtype, {1, 3, 100, 0, 30}, {.transpose_b = !in_out});
+      expect_few_rows_pair(dtype, {1, 12, 5000, 0, 0.01f}, {.transpose_b = !in_out});
     }
   }
 }

@@ -272,52 +272,83 @@ struct Panels {
   const MatmulSizes s;
 };
 
-// The kernel of few_rows.h, in elements of `type`: of one factor, or of two and swiglu. places: the addresses
-// of what it reads, in one word.
-Choice choose_few_rows(const Choice& base, const MatmulSizes& s, std::string_view type, int architecture,
-                       std::uint64_t places, std::uint64_t factors = 1) {
-  constexpr std::uint64_t k_block = 256, columns = 8, blocks_of_warp = 4, line = 36, kib = 1024;
-  const std::uint64_t blocks = ceil_div(s.k, k_block), lines = 32 + blocks_of_warp * s.m;
-  const auto shared_bytes = [&](unsigned warps) {
-    const std::uint64_t stages = warps == 8 ? 2 : 4;
-    return static_cast<unsigned>(sizeof(float) * (warps * stages * lines * line + blocks * s.m * columns));
-  };
-  const bool has_much = architecture == 80 || architecture == 90 || architecture == 100;
-  const std::uint64_t most_shared = (architecture < 80 ? 48 : has_much ? 160 : 96) * kib;
-  unsigned warps = 1;
-  while (warps < 8 && warps * blocks_of_warp < blocks && shared_bytes(2 * warps) <= most_shared) warps *= 2;
-  const bool wide = places % 16 == 0 && s.k % (type == "F32" ? 4 : 8) == 0;
-  Choice choice = base;
-  choice.function =
-      message("FewRows<", type, ", ", factors, ", ", s.m, ", ", warps, ", ", wide ? 1 : 0, ">::run_group");
-  choice.arguments = message("FewRowsArguments<", type, ", ", factors, ">");
-  choice.threads = warps * 32;
-  choice.blocks = ceil_div(s.n, columns / factors);
-  choice.shared_bytes = shared_bytes(warps);
-  return choice;
-}
+// A product of few rows in elements of `type`: of one factor, or of two and swiglu. places: the addresses of
+// what it reads, in one word.
+struct FewRows {
+  const MatmulSizes& s;
+  std::string_view type;
+  std::uint64_t places, factors = 1;
+
+  static constexpr std::uint64_t k_block = 256;
+
+  // Whether runs of 16 bytes of what ends at such extents are whole and aligned.
+  template <class... Extents> bool is_wide(Extents... extents) const {
+    const std::uint64_t run = type == "F32" ? 4 : 8;
+    return places % 16 == 0 && ((extents % run == 0) && ...);
+  }
+
+  Choice choose(const Choice& base, const Request& request) const {
+    Choice choice = s.transpose_b ? columns(base, request.architecture) : lines(base);
+    choice.arguments = message("FewRowsArguments<", type, ", ", factors, ">");
+    return choice;
+  }
+
+  // few_rows.h
+  Choice columns(const Choice& base, int architecture) const {
+    constexpr std::uint64_t columns = 8, blocks_of_warp = 4, line = 36, kib = 1024;
+    const std::uint64_t blocks = ceil_div(s.k, k_block), lines = 32 + blocks_of_warp * s.m;
+    const auto shared_bytes = [&](unsigned warps) {
+      const std::uint64_t stages = warps == 8 ? 2 : 4;
+      return static_cast<unsigned>(sizeof(float) * (warps * stages * lines * line + blocks * s.m * columns));
+    };
+    const bool has_much = architecture == 80 || architecture == 90 || architecture == 100;
+    const std::uint64_t most_shared = (architecture < 80 ? 48 : has_much ? 160 : 96) * kib;
+    unsigned warps = 1;
+    while (warps < 8 && warps * blocks_of_warp < blocks && shared_bytes(2 * warps) <= most_shared) warps *= 2;
+    Choice choice = base;
+    choice.function = message("FewRows<", type, ", ", factors, ", ", s.m, ", ", warps, ", ",
+                              is_wide(s.k) ? 1 : 0, ">::run_group");
+    choice.threads = warps * 32;
+    choice.blocks = ceil_div(s.n, columns / factors);
+    choice.shared_bytes = shared_bytes(warps);
+    return choice;
+  }
+
+  // few_rows_lines.h; see docs/decisions.md for the numbers of warps.
+  Choice lines(const Choice& base) const {
+    const std::uint64_t columns = type == "F32" ? 32 : 64, tasks = ceil_div(s.k, k_block) * factors;
+    const unsigned tasks_of_warp = 4, most = factors == 1 ? 8 : 4;
+    unsigned warps = 1;
+    while (warps < most && warps * tasks_of_warp < tasks) warps *= 2;
+    Choice choice = base;
+    choice.function = message("FewRowsLines<", type, ", ", factors, ", ", s.m, ", ", warps, ", ",
+                              is_wide(s.k, s.n) ? 1 : 0, ">::run_group");
+    choice.threads = warps * 32;
+    choice.blocks = ceil_div(s.n, columns);
+    return choice;
+  }
+};
 
 // Of 16 bits, which has no other kernel.
 Choice choose_half_rows(const CatalogueRow& row, const Request& request) {
   MatmulSizes s{};
   std::memcpy(&s, request.arguments, sizeof s);
-  return choose_few_rows(row.base, s, row.base.arguments, request.architecture, s.a | s.b);
+  return FewRows{s, row.base.arguments, s.a | s.b}.choose(row.base, request);
 }
 
 // Behind x come two factors instead of one.
 Choice choose_few_rows_pair(const CatalogueRow& row, const Request& request) {
   MatmulSizes s{};
   std::memcpy(&s, request.arguments + sizeof s.a, sizeof s);
-  return choose_few_rows(row.base, s, row.base.arguments, request.architecture,
-                         word_at(request, 0) | s.a | s.b, 2);
+  return FewRows{s, row.base.arguments, word_at(request, 0) | s.a | s.b, 2}.choose(row.base, request);
 }
 
 Choice choose_matmul(const CatalogueRow& row, const Request& request) {
   constexpr std::uint64_t side = 128, split_cols = 64, k_block = 256, few_rows = 8;
   MatmulSizes s{};
   std::memcpy(&s, request.arguments, sizeof s);
-  if (request.grid.z == 1 && kernels::is_few_rows(s.m, s.k, s.transpose_a != 0, s.transpose_b != 0))
-    return choose_few_rows(row.base, s, "F32", request.architecture, s.a | s.b);
+  if (request.grid.z == 1 && kernels::is_few_rows(s.m, s.k, s.transpose_a != 0))
+    return FewRows{s, "F32", s.a | s.b}.choose(row.base, request);
   if (Panels panels(s); panels.fits(request)) return panels.choose(row.base, request.scratch);
   Choice choice = row.base;
   choice.defines = message("#define SILICA_TRANSPOSE_A ", s.transpose_a, "\n#define SILICA_TRANSPOSE_B ",
