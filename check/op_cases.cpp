@@ -268,7 +268,7 @@ std::vector<OpCase> row_cases() {
       // Two blocks of rows where those are summed.
       const bool is_tall = op.name.ends_with("norm_backward") && dtype == DType::f32;
       const std::size_t rows = is_tall ? 301 : 19, cols = 603;
-      const auto encode = [=, &op](CaseEncoder& e) {
+      const auto encode_to = [=, &op](CaseEncoder& e, bool in_place) {
         Tensors in, out;
         for (const auto extent : op.in) {
           const bool gradient = backward && in.size() + 1 == op.in.size();
@@ -280,16 +280,26 @@ std::vector<OpCase> row_cases() {
         for (const auto extent : op.out) {
           out.push_back(result(e, shape_of(extent, rows, cols), operand_dtype(extent, dtype)));
         }
+        if (in_place) {
+          copy(e, in.back(), out[0]);
+          in.back() = out[0];
+        }
         op.encode(e, in, out);
         return out;
       };
-      OpCase one{op.name + "." + std::string(to_string(dtype)), encode, exact::row(op.name, cols),
+      OpCase one{op.name + "." + std::string(to_string(dtype)),
+                 [=](CaseEncoder& e) { return encode_to(e, false); }, exact::row(op.name, cols),
                  exact::row_bound};
       if (op.name == "rms_norm") one.reference = reference::rms_norm;
       if (op.name == "rms_norm_backward") one.reference = reference::rms_norm_backward;
       if (op.name == "cross_entropy") one.reference = reference::cross_entropy;
       if (op.name == "cross_entropy_backward") one.reference = reference::cross_entropy_backward;
       one.takes_results = op.name.ends_with("softmax_backward");
+      cases.push_back(one);
+      if (!op.name.ends_with("norm_backward") || op.out.size() == 1) continue;
+      // With dx in the place of dy, before which the sums over rows come.
+      one.name = op.name + ".in_place." + std::string(to_string(dtype));
+      one.encode = [=](CaseEncoder& e) { return encode_to(e, true); };
       cases.push_back(std::move(one));
     }
   }

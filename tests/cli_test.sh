@@ -104,6 +104,7 @@ expect 0 '^| silu  *| bf16  *| 1000 ' 'bench' "$silica" bench silu --dtype f32,b
 grep -q '</svg>' b.svg && pass 'its plot is written' || fail 'its plot is written' 'no </svg>'
 expect 0 '"op": "matmul"' 'bench as JSON' "$silica" bench matmul --shape 5x6x7 --transpose-b $quick -o json
 expect 0 '^matmul,f32,5x6x7 ta,silica,[0-9]' 'bench as CSV' "$silica" bench matmul --shape 5x6x7 --transpose-a $quick -o csv
+expect 0 '^ffn,f32,5x6x7 in-out,silica,[0-9]' 'bench of weights (in, out)' "$silica" bench ffn --shape 5x6x7 --in-out $quick -o csv
 expect 0 'not measured: PyTorch: .*no-python' 'bench without peers' \
   env SILICA_PYTHON=./no-python "$silica" bench silu --size 64 $quick --peers
 expect 0 'first *| f32 *| result' 'bench first' "$silica" bench first --device cpu

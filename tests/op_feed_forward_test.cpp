@@ -60,6 +60,27 @@ TEST_P(FeedForward, IsItsParts) {
   }
 }
 
+// Where kernels for few rows move 16 bytes at a time, too.
+TEST_P(FeedForward, InOutOfATokenIsTheTranspose) {
+  constexpr std::size_t wide = 520, inner = 1104;
+  for (const DType dtype : dtypes) {
+    const Tensor x = random(1, dtype, {1, wide}), want = empty(dtype, {1, wide}),
+                 got = empty(dtype, {1, wide});
+    const FeedForwardWeights w{random(2, dtype, {inner, wide}), random(3, dtype, {inner, wide}),
+                               random(4, dtype, {wide, inner})};
+    const FeedForwardWeights v{empty(dtype, {wide, inner}), empty(dtype, {wide, inner}),
+                               empty(dtype, {inner, wide})};
+    run(device(), [&](CommandEncoder& e) {
+      transpose(e, w.gate, v.gate);
+      transpose(e, w.up, v.up);
+      transpose(e, w.down, v.down);
+      feed_forward(e, x, w, want);
+      feed_forward(e, x, v, got, {}, {.in_out = true});
+    });
+    EXPECT_TRUE(same_bits(get(got), get(want))) << to_string(dtype);
+  }
+}
+
 // Weights stored the other way: the same bits, and the transposes of the gradients.
 TEST_P(FeedForward, InOutIsTheTranspose) {
   for (const auto& [dtype, rows] : every_dtype_and_some_tokens()) {
@@ -185,7 +206,7 @@ TEST_P(FeedForward, RefusesWhatDoesNotFit) {
       refuses_op(e, {"feed_forward", "kept.up", "no tensor"}, forward(x, w, y, {k.gate, {}, k.hidden})));
   EXPECT_TRUE(
       refuses_op(e, {"feed_forward", "kept.hidden", "kept.up"}, forward(x, w, y, {k.gate, k.up, k.up})));
-  EXPECT_TRUE(refuses_op(e, {"feed_forward", "gate", "(27, 20)", "(20, 20)"},
+  EXPECT_TRUE(refuses_op(e, {"feed_forward", "gate is (27, 20)", "x has 20 columns", "(in, out)"},
                          [&] { feed_forward(e, x, w, y, {}, {.in_out = true}); }));
   EXPECT_TRUE(refuses_op(e, {"feed_forward", "down", "(20, 27)", "(27, 20)"},
                          [&] { feed_forward(e, x, {w.down, w.down, w.down}, y, {}, {.in_out = true}); }));

@@ -147,7 +147,9 @@ struct FeedForwardWeights {
 };
 struct FeedForwardOptions {
   // Weights and their gradients are the transposes instead: gate and up (width, hidden), down (hidden,
-  // width). The same bits (Math::fast: within the same bounds); a token is faster so on the CPU and on CUDA.
+  // width). The same bits (Math::fast: within the same bounds); a token is faster so on the CPU, and on CUDA
+  // where width and hidden are thousands. The backward pass wants what the forward pass had: nothing tells
+  // the layouts apart where width = hidden.
   bool in_out = false;
 };
 // What the backward pass reads of the forward pass, each (tokens, hidden): all three or none.

@@ -4,8 +4,8 @@
 // block of threads have other blocks of k, or of two factors, the weights of a gate and of what it gates, the
 // other one; then c = swiglu of both products.
 
-// wide: runs of 16 bytes are aligned, and lie inside or outside of k and n as a whole.
-template <class T, u32 factors, u32 rows, u32 warps, bool wide> struct FewRowsLines {
+// wide, wide_a: runs of 16 bytes of b's lines, and of a's, are aligned and lie inside or outside as a whole.
+template <class T, u32 factors, u32 rows, u32 warps, bool wide, bool wide_a> struct FewRowsLines {
   static constexpr u32 run = 4 * T::per_word;  // columns of a lane
   static constexpr u32 across = 8;             // lanes beside each other
   static constexpr u32 width = across * run;   // columns of a block, of each factor
@@ -33,7 +33,7 @@ template <class T, u32 factors, u32 rows, u32 warps, bool wide> struct FewRowsLi
 #pragma unroll
     for (u32 i = 0; i < rows; ++i) {
       const Element* const from = args.a + i * args.k + p;
-      if constexpr (wide && count % run == 0) {
+      if constexpr (wide_a && count % run == 0) {
 #pragma unroll
         for (u32 d = 0; d < count; d += run) {
           const Words4 words = *reinterpret_cast<const Words4*>(from + d);
@@ -74,6 +74,8 @@ template <class T, u32 factors, u32 rows, u32 warps, bool wide> struct FewRowsLi
     u64 p = begin;
 #pragma unroll 1
     for (; p + depth <= end; p += depth) add_lines<depth>(args, b, column, p, sum);
+#pragma unroll 1
+    for (; p + run <= end; p += run) add_lines<run>(args, b, column, p, sum);
 #pragma unroll 1
     for (; p < end; ++p) add_lines<1>(args, b, column, p, sum);
 #pragma unroll

@@ -22,9 +22,10 @@ struct MatmulArguments {
   std::uint32_t transpose_a, transpose_b;
 };
 
-// Whether matmul.few_rows.<dtype> takes a product; its sums of blocks of k have to fit shared memory.
-constexpr bool is_few_rows(std::uint64_t m, std::uint64_t k, bool transpose_a) {
-  return m <= 4 && k <= 65536 && (!transpose_a || m == 1);
+// Whether matmul.few_rows.<dtype> takes a product. Of a transposed b its sums of all blocks of k have to fit
+// shared memory.
+constexpr bool is_few_rows(std::uint64_t m, std::uint64_t k, bool transpose_a, bool transpose_b) {
+  return m <= 4 && (!transpose_a || m == 1) && k <= (transpose_b ? 65536 : std::uint64_t{1} << 32);
 }
 
 }  // namespace silica::kernels

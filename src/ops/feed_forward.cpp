@@ -39,11 +39,15 @@ void check_weight(const char* op, const Argument& a, const Argument& x, const Ex
 Extents check_inputs(const char* op, const Tensor& x, const FeedForwardWeights& weights,
                      const FeedForwardOptions& options) {
   check_float(op, {"x", x});
-  check_given(op, {"gate", weights.gate});
+  check_same_dtype(op, {"gate", weights.gate}, {"x", x});
   const Shape& gate = weights.gate.shape();
-  const Extents e{x.shape().rows(), x.shape().cols(), options.in_out ? gate.cols() : gate.rows(),
-                  options.in_out};
-  check_weight(op, {"gate", weights.gate}, {"x", x}, e, e.width, e.hidden);
+  const std::size_t in = options.in_out ? gate.rows() : gate.cols();
+  if (in != x.shape().cols()) {
+    refuse(op, ": gate is ", to_string(Shape{gate.rows(), gate.cols()}), ", x has ", x.shape().cols(),
+           " columns; ", options.in_out ? "with" : "without", " in_out weights are ",
+           options.in_out ? "(in, out)" : "(out, in)");
+  }
+  const Extents e{x.shape().rows(), in, options.in_out ? gate.cols() : gate.rows(), options.in_out};
   check_weight(op, {"up", weights.up}, {"x", x}, e, e.width, e.hidden);
   check_weight(op, {"down", weights.down}, {"x", x}, e, e.hidden, e.width);
   return e;
@@ -134,7 +138,7 @@ void forward_of_ops(CommandEncoder& encoder, const Tensor& x, const FeedForwardW
   };
   const Tensor hidden = kept_or_temporary(kept.hidden);
   const std::string few_rows = message("feed_forward.few_rows.", to_string(x.dtype()));
-  if (!kept.hidden && kernels::is_few_rows(e.tokens, e.width, false) &&
+  if (!kept.hidden && kernels::is_few_rows(e.tokens, e.width, false, !e.in_out) &&
       encoder.device().kernels().contains(few_rows)) {
     encoder.dispatch(few_rows,
                      {read(x, "x"), read(w.gate, "gate"), read(w.up, "up"), write(hidden, "hidden")},

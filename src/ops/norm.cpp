@@ -110,8 +110,8 @@ void backward(CommandEncoder& encoder, const Norm& norm, const Tensor& x, const 
                       write(kept, "statistics"), in_place(wanted.dx, "dx")},
                      parameters, Grid{rows});
   };
-  // That gives the statistics too, but where dx takes the place of what the sums over rows read they come
-  // before it.
+  // Which leaves the statistics, too. In place it overwrites what the sums over rows read, so they come
+  // before it, with statistics of their own.
   const bool is_in_place = wanted.dx && (overlap(wanted.dx, x) || overlap(wanted.dx, dy));
   if (wanted.dx && !is_in_place) gradient_of_x();
   if (wanted.dweight && (!wanted.dx || is_in_place)) {

@@ -124,7 +124,8 @@ TEST_F(Cuda, LargeMatmul) {
 }
 
 TEST_F(Cuda, RowSizes) {
-  for (const std::size_t cols : {1u, 3u, 4u, 255u, 256u, 260u, 512u, 513u, 1024u, 5000u, 9000u, 25'000u}) {
+  for (const std::size_t cols :
+       {1u, 3u, 4u, 255u, 256u, 260u, 512u, 513u, 1024u, 5000u, 9000u, 14'000u, 25'000u, 30'000u}) {
     constexpr std::size_t rows = 300;
     expect_same(
         "rows of " + std::to_string(cols),

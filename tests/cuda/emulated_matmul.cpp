@@ -49,17 +49,30 @@ namespace silica::test {
 #define ADD_FEW_ROWS(type, factors, rows, warps, wide)                                       \
   kernels["FewRows<" #type ", " #factors ", " #rows ", " #warps ", " #wide ">::run_group"] = \
       emulated(&straight_wide::FewRows<type, factors, rows, warps, wide>::run_group);
-#define ADD_FEW_ROWS_OF_EITHER(type, factors, rows, warps, wide)                                  \
-  ADD_FEW_ROWS(type, factors, rows, warps, wide)                                                  \
-  kernels["FewRowsLines<" #type ", " #factors ", " #rows ", " #warps ", " #wide ">::run_group"] = \
-      emulated(&straight_wide::FewRowsLines<type, factors, rows, warps, wide>::run_group);
-#define ADD_FEW_ROWS_OF_BOTH(type, rows, warps)   \
-  ADD_FEW_ROWS_OF_EITHER(type, 1, rows, warps, 0) \
-  ADD_FEW_ROWS_OF_EITHER(type, 1, rows, warps, 1) \
-  ADD_FEW_ROWS_OF_EITHER(type, 2, rows, warps, 0) ADD_FEW_ROWS_OF_EITHER(type, 2, rows, warps, 1)
-#define ADD_FEW_ROWS_OF(type, rows)   \
-  ADD_FEW_ROWS_OF_BOTH(type, rows, 1) \
-  ADD_FEW_ROWS_OF_BOTH(type, rows, 2) ADD_FEW_ROWS_OF_BOTH(type, rows, 4) ADD_FEW_ROWS_OF_BOTH(type, rows, 8)
+#define ADD_LINES(type, factors, rows, warps, wide, wide_a)                                  \
+  kernels["FewRowsLines<" #type ", " #factors ", " #rows ", " #warps ", " #wide ", " #wide_a \
+          ">::run_group"] =                                                                  \
+      emulated(&straight_wide::FewRowsLines<type, factors, rows, warps, wide, wide_a>::run_group);
+#define ADD_FEW_ROWS_OF_FACTORS(type, factors, rows, warps) \
+  ADD_FEW_ROWS(type, factors, rows, warps, 0)               \
+  ADD_FEW_ROWS(type, factors, rows, warps, 1)
+#define ADD_LINES_OF_FACTORS(type, factors, rows, warps) \
+  ADD_LINES(type, factors, rows, warps, 0, 0)            \
+  ADD_LINES(type, factors, rows, warps, 0, 1)            \
+  ADD_LINES(type, factors, rows, warps, 1, 0)            \
+  ADD_LINES(type, factors, rows, warps, 1, 1)
+#define ADD_FEW_ROWS_OF_WARPS(type, rows, warps) \
+  ADD_FEW_ROWS_OF_FACTORS(type, 1, rows, warps)  \
+  ADD_FEW_ROWS_OF_FACTORS(type, 2, rows, warps)  \
+  ADD_LINES_OF_FACTORS(type, 1, rows, warps)
+#define ADD_FEW_ROWS_OF(type, rows)      \
+  ADD_FEW_ROWS_OF_WARPS(type, rows, 1)   \
+  ADD_FEW_ROWS_OF_WARPS(type, rows, 2)   \
+  ADD_FEW_ROWS_OF_WARPS(type, rows, 4)   \
+  ADD_FEW_ROWS_OF_WARPS(type, rows, 8)   \
+  ADD_LINES_OF_FACTORS(type, 2, rows, 1) \
+  ADD_LINES_OF_FACTORS(type, 2, rows, 2) \
+  ADD_LINES_OF_FACTORS(type, 2, rows, 4)
 #define ADD_FEW_ROWS_OF_TYPE(type) \
   ADD_FEW_ROWS_OF(type, 1)         \
   ADD_FEW_ROWS_OF(type, 2) ADD_FEW_ROWS_OF(type, 3) ADD_FEW_ROWS_OF(type, 4)

@@ -198,6 +198,8 @@ void add_row_family(std::vector<CatalogueRow>& rows) {
 
 // ---- matmul: see matmul.cu
 
+constexpr std::uint64_t k_block = 256;  // of the contract
+
 struct MatmulSizes {
   std::uint64_t a, b, c, m, n, k;
   std::uint32_t transpose_a, transpose_b;
@@ -272,29 +274,21 @@ struct Panels {
   const MatmulSizes s;
 };
 
-// A product of few rows in elements of `type`: of one factor, or of two and swiglu. places: the addresses of
-// what it reads, in one word.
+// A product of few rows in elements of `type`: of one factor, or of two and swiglu.
 struct FewRows {
   const MatmulSizes& s;
   std::string_view type;
-  std::uint64_t places, factors = 1;
+  std::uint64_t a, b;  // addresses; those of two factors in one word
+  std::uint64_t factors = 1;
 
-  static constexpr std::uint64_t k_block = 256;
-
-  // Whether runs of 16 bytes of what ends at such extents are whole and aligned.
-  template <class... Extents> bool is_wide(Extents... extents) const {
-    const std::uint64_t run = type == "F32" ? 4 : 8;
-    return places % 16 == 0 && ((extents % run == 0) && ...);
-  }
-
-  Choice choose(const Choice& base, const Request& request) const {
-    Choice choice = s.transpose_b ? columns(base, request.architecture) : lines(base);
+  Choice choose(const Choice& base, int architecture) const {
+    Choice choice = s.transpose_b ? by_columns(base, architecture) : by_lines(base);
     choice.arguments = message("FewRowsArguments<", type, ", ", factors, ">");
     return choice;
   }
 
   // few_rows.h
-  Choice columns(const Choice& base, int architecture) const {
+  Choice by_columns(const Choice& base, int architecture) const {
     constexpr std::uint64_t columns = 8, blocks_of_warp = 4, line = 36, kib = 1024;
     const std::uint64_t blocks = ceil_div(s.k, k_block), lines = 32 + blocks_of_warp * s.m;
     const auto shared_bytes = [&](unsigned warps) {
@@ -307,7 +301,7 @@ struct FewRows {
     while (warps < 8 && warps * blocks_of_warp < blocks && shared_bytes(2 * warps) <= most_shared) warps *= 2;
     Choice choice = base;
     choice.function = message("FewRows<", type, ", ", factors, ", ", s.m, ", ", warps, ", ",
-                              is_wide(s.k) ? 1 : 0, ">::run_group");
+                              is_wide(a | b, s.k), ">::run_group");
     choice.threads = warps * 32;
     choice.blocks = ceil_div(s.n, columns / factors);
     choice.shared_bytes = shared_bytes(warps);
@@ -315,17 +309,23 @@ struct FewRows {
   }
 
   // few_rows_lines.h; see docs/decisions.md for the numbers of warps.
-  Choice lines(const Choice& base) const {
-    const std::uint64_t columns = type == "F32" ? 32 : 64, tasks = ceil_div(s.k, k_block) * factors;
+  Choice by_lines(const Choice& base) const {
+    const std::uint64_t columns = 8 * run(), tasks = ceil_div(s.k, k_block) * factors;
     const unsigned tasks_of_warp = 4, most = factors == 1 ? 8 : 4;
     unsigned warps = 1;
     while (warps < most && warps * tasks_of_warp < tasks) warps *= 2;
     Choice choice = base;
     choice.function = message("FewRowsLines<", type, ", ", factors, ", ", s.m, ", ", warps, ", ",
-                              is_wide(s.k, s.n) ? 1 : 0, ">::run_group");
+                              is_wide(b, s.n), ", ", is_wide(a, s.k), ">::run_group");
     choice.threads = warps * 32;
     choice.blocks = ceil_div(s.n, columns);
     return choice;
+  }
+
+  std::uint64_t run() const { return type == "F32" ? 4 : 8; }  // elements of 16 bytes
+  // Whether they are whole and aligned in lines of this length.
+  int is_wide(std::uint64_t place, std::uint64_t length) const {
+    return place % 16 == 0 && length % run() == 0 ? 1 : 0;
   }
 };
 
@@ -333,22 +333,23 @@ struct FewRows {
 Choice choose_half_rows(const CatalogueRow& row, const Request& request) {
   MatmulSizes s{};
   std::memcpy(&s, request.arguments, sizeof s);
-  return FewRows{s, row.base.arguments, s.a | s.b}.choose(row.base, request);
+  return FewRows{s, row.base.arguments, s.a, s.b}.choose(row.base, request.architecture);
 }
 
 // Behind x come two factors instead of one.
 Choice choose_few_rows_pair(const CatalogueRow& row, const Request& request) {
   MatmulSizes s{};
   std::memcpy(&s, request.arguments + sizeof s.a, sizeof s);
-  return FewRows{s, row.base.arguments, word_at(request, 0) | s.a | s.b, 2}.choose(row.base, request);
+  return FewRows{s, row.base.arguments, word_at(request, 0), s.a | s.b, 2}.choose(row.base,
+                                                                                  request.architecture);
 }
 
 Choice choose_matmul(const CatalogueRow& row, const Request& request) {
-  constexpr std::uint64_t side = 128, split_cols = 64, k_block = 256, few_rows = 8;
+  constexpr std::uint64_t side = 128, split_cols = 64, few_rows = 8;
   MatmulSizes s{};
   std::memcpy(&s, request.arguments, sizeof s);
-  if (request.grid.z == 1 && kernels::is_few_rows(s.m, s.k, s.transpose_a != 0))
-    return FewRows{s, "F32", s.a | s.b}.choose(row.base, request);
+  if (request.grid.z == 1 && kernels::is_few_rows(s.m, s.k, s.transpose_a != 0, s.transpose_b != 0))
+    return FewRows{s, "F32", s.a, s.b}.choose(row.base, request.architecture);
   if (Panels panels(s); panels.fits(request)) return panels.choose(row.base, request.scratch);
   Choice choice = row.base;
   choice.defines = message("#define SILICA_TRANSPOSE_A ", s.transpose_a, "\n#define SILICA_TRANSPOSE_B ",
