@@ -74,8 +74,10 @@ bool Outcome::accurate() const {
 
 const OpCase* forward_of(const OpCase& op, const std::vector<OpCase>& all) {
   if (!op.backward() || op.takes_results) return nullptr;
-  constexpr std::string_view suffix = "_backward";
-  const std::string name = std::string(op.name).erase(op.name.find(suffix), suffix.size());
+  std::string name = op.name;
+  for (const std::string_view part : {"_backward", ".in_place"}) {
+    if (const std::size_t at = name.find(part); at != name.npos) name.erase(at, part.size());
+  }
   const auto found = std::ranges::find(all, name, &OpCase::name);
   return found == all.end() ? nullptr : &*found;
 }
