@@ -258,6 +258,28 @@ std::vector<OpCase> half_matmul_cases() {
   return cases;
 }
 
+// Which have kernels of their own on CUDA.
+std::vector<OpCase> few_rows_cases() {
+  constexpr std::size_t m = 3, n = 40, k = 520;
+  std::vector<OpCase> cases;
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    for (const bool tb : {false, true}) {
+      const auto random = [dtype](CaseEncoder& e, std::uint64_t number, const Shape& shape) {
+        return random_tensor(e, number, shape, -2.0f, 2.0f, dtype);
+      };
+      cases.push_back({std::string("matmul.few_rows.") + (tb ? "tb." : "") + std::string(to_string(dtype)),
+                       [=](CaseEncoder& e) -> Tensors {
+                         const Tensor c = result(e, {m, n}, dtype);
+                         matmul(e, random(e, 1, {m, k}), random(e, 2, tb ? Shape{n, k} : Shape{k, n}), c,
+                                {.transpose_b = tb});
+                         return {c};
+                       },
+                       exact::matmul(false, tb), 4.0, reference::matmul(false, tb)});
+    }
+  }
+  return cases;
+}
+
 std::vector<OpCase> row_cases() {
   std::vector<OpCase> cases;
   std::uint64_t forward_inputs = 0;
@@ -521,8 +543,9 @@ std::vector<OpCase> batched_matmul_cases() {
 const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> all = [] {
     std::vector<OpCase> cases;
-    for (auto family : {elementwise_cases, movement_cases, matmul_cases, row_cases, table_cases,
-                        all_layout_cases, batched_matmul_cases, half_matmul_cases, feed_forward_cases}) {
+    for (auto family :
+         {elementwise_cases, movement_cases, matmul_cases, row_cases, table_cases, all_layout_cases,
+          batched_matmul_cases, half_matmul_cases, few_rows_cases, feed_forward_cases}) {
       for (OpCase& one : family()) cases.push_back(std::move(one));
     }
     return cases;

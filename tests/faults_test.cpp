@@ -523,6 +523,8 @@ TEST_P(Faults, EveryKernelIsCoveredByTheTableOfOps) {
   }
   for (const std::string& name : device().kernels().names()) {
     if (name == "map.zero") continue;  // clears temporaries: encoder_test.cpp
+    // Not exact: tests/cuda. The parts of feed_forward in one: op_feed_forward_test.cpp.
+    if (name.ends_with(".fast") || name.starts_with("feed_forward.")) continue;
     EXPECT_TRUE(used.contains(name)) << name;
   }
 }

@@ -147,9 +147,8 @@ struct FeedForwardWeights {
 };
 struct FeedForwardOptions {
   // Weights and their gradients are the transposes instead: gate and up (width, hidden), down (hidden,
-  // width). The same bits (Math::fast: within the same bounds); a token is faster so on the CPU, and on CUDA
-  // where width and hidden are thousands. The backward pass wants what the forward pass had: nothing tells
-  // the layouts apart where width = hidden.
+  // width). The same bits (Math::fast: within the same bounds); a token is faster so, on the CPU and on CUDA.
+  // The backward pass wants what the forward pass had: where width = hidden nothing tells the layouts apart.
   bool in_out = false;
 };
 // What the backward pass reads of the forward pass, each (tokens, hidden): all three or none.

@@ -81,12 +81,13 @@ std::string kernel_of(const CommandEncoder& encoder, const Product& product, DTy
                       const kernels::ProductSizes& p) {
   const auto has = [&](const std::string& name) { return encoder.device().kernels().contains(name); };
   const bool is_f32 = dtype == DType::f32, is_single = &product == &single;
-  if (!is_f32 && is_single && kernels::is_few_rows(p.m, p.k, p.transpose_a != 0, p.transpose_b != 0)) {
-    if (const std::string few = message("matmul.few_rows.", to_string(dtype)); has(few)) return few;
-  }
-  if (encoder.math() == Math::fast && is_single) {
-    if (const std::string fast = message("matmul.matmul.", to_string(dtype), ".fast"); has(fast)) return fast;
-  }
+  const std::string fast = message("matmul.matmul.", to_string(dtype), ".fast");
+  const std::string few = message("matmul.few_rows.", to_string(dtype));
+  const bool is_fast = encoder.math() == Math::fast && is_single && has(fast);
+  const bool is_few = !is_f32 && is_single && has(few) &&
+                      kernels::is_few_rows(p.m, p.k, p.transpose_a != 0, p.transpose_b != 0);
+  if (is_few && (p.transpose_b != 0 || !is_fast)) return few;  // of a transposed b no slower, and exact
+  if (is_fast) return fast;
   return is_f32 ? "matmul.matmul.f32" : "";
 }
 

@@ -244,17 +244,33 @@ TEST_F(CudaFast, AnAlgorithmThatDoesNotRunIsNotTaken) {
 
 TEST_F(CudaFast, TellsTheAlignment) {
   const Tensor whole_tensor(device(), DType::bf16, {64});
-  const auto at = [&](std::size_t offset, std::size_t rows) {  // not few, which have a kernel of their own
-    return whole_tensor.rows(offset, 2 * rows).reshape({rows, 2});
-  };
+  const auto at = [&](std::size_t offset) { return whole_tensor.rows(offset, 4).reshape({2, 2}); };
   CommandEncoder e(device(), {.math = Math::fast});
-  matmul(e, at(1, 6), at(16, 2), at(34, 6));
+  matmul(e, at(1), at(8), at(18));
   device().submit(e.finish()).wait();
   const FakeLtCounts counts = fake_lt_counts();  // its first factor is our second
   EXPECT_GE(counts.align[0], 16u);
   EXPECT_EQ(counts.align[1], 2u);
   EXPECT_EQ(counts.align[2], 4u);
   EXPECT_EQ(counts.align[3], 4u);
+}
+
+// Few rows of a transposed b have a kernel that is exact and no slower; of b as it is, without Math::fast.
+TEST_F(CudaFast, FewRowsOfATransposedBAreNotTheLibrarys) {
+  const Tensor a(device(), DType::bf16, {2, 8}), b(device(), DType::bf16, {8, 8}),
+      c(device(), DType::bf16, {2, 8});
+  const auto heuristics = [&](Math math, bool transpose_b) {
+    const long before = fake_lt_counts().heuristics;
+    CommandEncoder e(device(), {.math = math});
+    matmul(e, a, b, c, {.transpose_b = transpose_b});
+    EXPECT_EQ(e.commands(), 1u);
+    device().submit(e.finish()).wait();
+    return fake_lt_counts().heuristics - before;
+  };
+  EXPECT_EQ(heuristics(Math::fast, true), 0);
+  EXPECT_EQ(heuristics(Math::fast, false), 1);
+  EXPECT_EQ(heuristics(Math::exact, true), 0);
+  EXPECT_EQ(heuristics(Math::exact, false), 0);
 }
 
 // ---- the library's own kernels, of feed_forward
