@@ -9,7 +9,9 @@
 
 namespace silica::test {
 
-static const EmulatedKernels& emulated_kernels() {
+namespace {
+
+const EmulatedKernels& emulated_kernels() {
   static const EmulatedKernels all = [] {
     EmulatedKernels kernels;
     add_emulated_map(kernels);
@@ -24,10 +26,10 @@ static const EmulatedKernels& emulated_kernels() {
   return all;
 }
 
-namespace {
 struct alignas(16) Words16 {
   std::uint32_t word[4];
 };
+
 }  // namespace
 
 void run_choice(const cuda::Choice& choice, const std::byte* arguments, Order order) {
